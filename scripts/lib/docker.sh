@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# A Docker engine for the tests and the quickstart: the one that answers, or a private one. Sourced after common.sh.
+
+SERVICES_DIR=${GANTRY_SERVICES_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/gantry-services}
+ENGINE_DIR=$SERVICES_DIR/docker
+ENGINE_PID=$ENGINE_DIR/pid
+ENGINE_LOG=$ENGINE_DIR/dockerd.log
+STANDARD_SOCKET=/var/run/docker.sock
+
+docker_answers() { timeout 10 docker info --format '{{.ServerVersion}}' 2>/dev/null | grep -q .; }
+
+our_engine_runs() {
+  local pid; pid=$(as_root cat "$ENGINE_PID" 2>/dev/null) || return 1
+  [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]
+}
+
+# A machine without systemd may have no cgroup hierarchy mounted; dockerd refuses to start there.
+mount_cgroups() {
+  mountpoint -q /sys/fs/cgroup && return 0
+  as_root mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null || true
+}
+
+# A socket file whose engine is dead may be replaced; one that somebody listens on may not.
+free_standard_socket() {
+  [ -S "$STANDARD_SOCKET" ] || return 0
+  if grep -q " $(readlink -f "$STANDARD_SOCKET")\$" /proc/net/unix; then
+    say "an engine holds $STANDARD_SOCKET but does not answer 'docker info' for user $(id -un)"
+    return 1
+  fi
+  as_root rm -f "$STANDARD_SOCKET"
+}
+
+launch_dockerd() {
+  as_root mkdir -p "$ENGINE_DIR/data" "$ENGINE_DIR/exec"
+  as_root rm -f "$ENGINE_PID"
+  # The log is opened by root; the session of its own lets the engine outlive this shell.
+  as_root setsid -f sh -c 'exec dockerd --host "unix://$1" --group "$2" \
+      --data-root "$3/data" --exec-root "$3/exec" --pidfile "$4" >>"$5" 2>&1 </dev/null' \
+    sh "$STANDARD_SOCKET" "$(id -g)" "$ENGINE_DIR" "$ENGINE_PID" "$ENGINE_LOG"
+}
+
+start_engine() {
+  if docker_answers; then say "docker: engine $(docker info --format '{{.ServerVersion}}') answers"; return 0; fi
+  have dockerd || { say "docker: no engine answers and dockerd is not installed"; return 1; }
+  free_standard_socket || return 1
+  mount_cgroups
+  launch_dockerd || return 1
+  if wait_for 60 docker_answers; then
+    say "docker: started a private engine $(docker info --format '{{.ServerVersion}}') in $ENGINE_DIR"
+    return 0
+  fi
+  say "docker: the engine did not answer within 60 s; the end of $ENGINE_LOG:"
+  as_root tail -n 15 "$ENGINE_LOG" >&2 || true
+  return 1
+}
+
+stop_engine() {
+  if ! our_engine_runs; then say "docker: no private engine to stop"; return 0; fi
+  local pid; pid=$(as_root cat "$ENGINE_PID")
+  as_root kill "$pid"
+  if ! wait_for 30 engine_gone "$pid"; then as_root kill -9 "$pid"; fi
+  say "docker: private engine stopped"
+}
+engine_gone() { [ ! -e "/proc/$1" ]; }
+
+engine_status() {
+  if our_engine_runs; then say "docker: private engine, pid $(as_root cat "$ENGINE_PID"), in $ENGINE_DIR"
+  elif docker_answers; then say "docker: an engine of this machine answers"
+  else say "docker: no engine answers"; return 1
+  fi
+}
