@@ -1,4 +1,13 @@
 //! What Gantry talks about, and the rules that hold whatever the backend: ids, runs and their state machine,
-//! specifications, leases, logs, test results. Pure: no input or output, no clock of its own, no async.
+//! specifications, leases, logs, test results. Pure: no input or output, no async; time is handed in.
 
+pub mod attempt;
+pub mod event;
+pub mod id;
+pub mod log;
+pub mod reason;
 pub mod results;
+pub mod run;
+pub mod spec;
+pub mod time;
+pub mod worker;
