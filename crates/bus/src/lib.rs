@@ -1,1 +1,31 @@
-//! (under construction)
+//! Live events between replicas. Best effort by design: whoever misses one looks into the store a little later.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use gantry_domain::event::Event;
+use gantry_domain::id::{OrganizationId, RunId};
+
+/// Whose events to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    Organization(OrganizationId),
+    Run(OrganizationId, RunId),
+}
+
+/// What a subscriber hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    Event(Event),
+    /// Some events were missed: look into the store.
+    Gap,
+}
+
+/// Tells every replica what changed.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Never waits for subscribers, never fails the caller.
+    fn publish(&self, event: Event);
+
+    /// Events from now on: whatever is published after this returned is heard, or a [`Heard::Gap`] in its place.
+    async fn subscribe(&self, topic: Topic) -> BoxStream<'static, Heard>;
+}
