@@ -1,1 +1,55 @@
-//! (under construction)
+//! The truth: runs, logs, results, the fleet, credentials. One small trait per aggregate, so that SQLite and a document
+//! database can each keep it; one contract suite ([`contract`]) says what every backend promises.
+//!
+//! Every invariant is one guarded write to one document; nothing needs a transaction across documents. Backends never
+//! interpret a run: they store what the domain computed if the version still is the expected one.
+
+mod auth;
+mod dispatch;
+mod logs;
+mod runs;
+mod test_results;
+mod workers;
+
+use std::sync::Arc;
+
+pub use auth::{ApiKey, AuthStore, Bootstrap, Organization, User};
+pub use dispatch::{Acquired, DispatchStore, Limit, PoolDepth};
+pub use logs::{Append, LogKey, LogStore};
+pub use runs::{
+    Accepted, Deleted, Durability, Group, Idempotency, LeaseRef, ListFilter, NewRun, Page, Renewal, RunStore,
+    Transition,
+};
+pub use test_results::TestResultStore;
+pub use workers::WorkerStore;
+
+/// The store could not do its part.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Try again later; whether a write happened is not known.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    #[error("the store has no space left")]
+    NoSpace,
+    /// A stored document cannot be read.
+    #[error("stored data cannot be read: {0}")]
+    Corrupt(String),
+    /// The data was written by a newer version.
+    #[error(
+        "the store has schema version {found}, this program knows {known}: use a newer version of Gantry"
+    )]
+    TooNew { found: u32, known: u32 },
+}
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// One backend's stores, handed around together.
+#[derive(Clone)]
+pub struct Stores {
+    pub runs: Arc<dyn RunStore>,
+    pub dispatch: Arc<dyn DispatchStore>,
+    pub logs: Arc<dyn LogStore>,
+    pub tests: Arc<dyn TestResultStore>,
+    pub workers: Arc<dyn WorkerStore>,
+    pub auth: Arc<dyn AuthStore>,
+}
