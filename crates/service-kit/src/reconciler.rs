@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use tokio::sync::Notify;
 
 use crate::shutdown::{Shutdown, TaskGroup};
@@ -41,7 +42,7 @@ pub trait Reconciler: Send + Sync + 'static {
 pub struct Outcome {
     /// How many things it changed.
     pub did: u64,
-    /// There is more to do: run again at once.
+    /// There is more to do: run again at once (after a breath when this pass did nothing, so that it can't spin).
     pub again: bool,
     /// The next thing is due after this long, if that is before the period.
     pub next_due: Option<Duration>,
@@ -80,6 +81,11 @@ impl Wake {
 
     pub fn wake(&self) {
         self.0.notify_one();
+    }
+
+    /// Takes back the wakes that the pass about to start answers.
+    pub(crate) fn answered(&self) {
+        let _ = self.woken().now_or_never();
     }
 
     /// Resolves at the next wake, at once if one is stored.

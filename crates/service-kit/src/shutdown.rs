@@ -80,8 +80,8 @@ impl Shutdown {
     }
 
     /// Like [`Shutdown::triggered`], but owned: for streams (`stream.take_until(shutdown.into_triggered())`).
-    pub fn into_triggered(self) -> impl Future<Output = ()> + Send + 'static {
-        async move { self.token.cancelled().await }
+    pub async fn into_triggered(self) {
+        self.token.cancelled().await;
     }
 
     /// The result of `work`, or `None` when the shutdown came first; `work` is dropped then.
@@ -89,3 +89,6 @@ impl Shutdown {
         self.token.run_until_cancelled(work).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,3 +153,34 @@ impl Metrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_installed_once_and_have_buckets() {
+        let first = Metrics::install().unwrap();
+        let second = Metrics::install().unwrap();
+        metrics::histogram!("gantry_test_request_seconds").record(0.3);
+        metrics::histogram!("gantry_test_run_seconds").record(90.0);
+        for text in [first.render(), second.render()] {
+            assert!(text.contains("gantry_test_request_seconds_bucket{le=\"0.5\"} 1"), "{text}");
+            assert!(text.contains("gantry_test_run_seconds_bucket{le=\"180\"} 1"), "{text}");
+            assert!(text.contains("gantry_test_run_seconds_bucket{le=\"60\"} 0"), "{text}");
+        }
+    }
+
+    #[test]
+    fn logs_are_set_up_once_and_a_second_time_is_harmless() {
+        let filter: LogFilter = "warn,gantry_store=debug".parse().unwrap();
+        assert!(init_logs(&filter, LogFormat::Json));
+        assert!(!init_logs(&LogFilter::default(), LogFormat::Pretty));
+    }
+
+    #[test]
+    fn a_filter_that_means_nothing_is_refused() {
+        assert!("gantry=loud".parse::<LogFilter>().is_err());
+        assert!("loud".parse::<LogFormat>().is_err());
+    }
+}

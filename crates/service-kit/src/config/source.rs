@@ -77,7 +77,14 @@ impl Source {
         name.clone_into(&mut self.file_name);
         match text.parse::<toml::Table>() {
             Ok(table) => self.flatten("", table),
-            Err(error) => self.error(name, error.to_string().trim_end()),
+            // Not the whole error: it quotes the line, and the line may hold a secret.
+            Err(error) => {
+                let line = error
+                    .span()
+                    .map(|span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
+                let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"));
+                self.error(place, format!("is not TOML: {}", error.message()));
+            }
         }
     }
 
@@ -210,6 +217,9 @@ impl Source {
         let Some(Found { value, origin }) = self.find(key) else {
             return self.secret_from_file(key, &file_variable);
         };
+        if self.variables.contains_key(&file_variable) {
+            self.error(file_variable, format!("excludes {origin}: give the secret once"));
+        }
         self.show(key, Some(REDACTED.to_owned()), origin.clone());
         match value {
             FileValue::One(text) => Some(Secret::new(text)),

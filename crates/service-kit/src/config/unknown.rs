@@ -3,10 +3,22 @@
 /// The known name that `name` was probably meant to be.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
+        .map(|candidate| (likeness(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.6)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
+}
+
+/// What all variables begin with says nothing about how alike two are.
+fn likeness(name: &str, candidate: &str) -> f64 {
+    let [name, candidate] =
+        [name, candidate].map(|name| name.strip_prefix("GANTRY_").unwrap_or(name).to_lowercase());
+    let is_under =
+        |separator: char| candidate.strip_suffix(&name).is_some_and(|table| table.ends_with(separator));
+    if is_under('.') || is_under('_') {
+        return 0.9;
+    }
+    strsim::normalized_damerau_levenshtein(&name, &candidate)
 }
 
 /// Kubernetes describes every service of the namespace in each pod's environment: a service called `gantry-producer`

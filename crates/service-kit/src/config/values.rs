@@ -98,7 +98,8 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 
 /// In the largest binary unit that divides it.
 pub fn show_bytes(bytes: u64) -> String {
-    let unit = BYTE_UNITS.iter().take(4).find(|(_, factor)| bytes >= *factor && bytes % factor == 0);
+    let unit =
+        BYTE_UNITS.iter().take(4).find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     match unit {
         Some((name, factor)) => format!("{}{name}", bytes / factor),
         None => format!("{bytes}B"),

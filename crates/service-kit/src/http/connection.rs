@@ -3,11 +3,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,15 +17,19 @@ use super::ServeOptions;
 
 /// Times are milliseconds since the server's start, plus one: so that 0 can mean "not".
 const NOT: u64 = 0;
+/// A request is in flight.
 const BUSY: u64 = u64::MAX;
-const CLOSED: u64 = u64::MAX - 1;
+/// The answer is made, but the socket has not taken all of it.
+const SENDING: u64 = u64::MAX - 1;
+/// Given up by the server, for good.
+const CLOSED: u64 = u64::MAX - 2;
 
 /// Shared by the socket, the service and the server.
 #[derive(Debug)]
 pub(super) struct Activity {
     epoch: Instant,
-    /// Since when no request is in flight; [`BUSY`] during one; [`CLOSED`] for good once the server gave it up. Only
-    /// compare-and-set leaves a silent state, so that a request is never accepted on a connection being closed.
+    /// Since when nothing is in flight, or [`BUSY`], [`SENDING`], [`CLOSED`]. Only compare-and-set leaves a silent state,
+    /// so that a request is never accepted on a connection being closed.
     silent_since: AtomicU64,
     /// When the first byte of the head being read came.
     head_since: AtomicU64,
@@ -31,6 +37,8 @@ pub(super) struct Activity {
     blocked_since: AtomicU64,
     served_before: AtomicU64,
     close: CancellationToken,
+    /// Tells the server, which may wait for a connection that can give way.
+    fell_silent: Arc<Notify>,
 }
 
 /// Why the server closed a connection.
@@ -52,7 +60,7 @@ impl Overdue {
 }
 
 impl Activity {
-    pub(super) fn new(epoch: Instant) -> Self {
+    pub(super) fn new(epoch: Instant, fell_silent: Arc<Notify>) -> Self {
         let activity = Self {
             epoch,
             silent_since: AtomicU64::new(NOT),
@@ -60,6 +68,7 @@ impl Activity {
             blocked_since: AtomicU64::new(NOT),
             served_before: AtomicU64::new(NOT),
             close: CancellationToken::new(),
+            fell_silent,
         };
         activity.silent_since.store(activity.now(), Ordering::Relaxed);
         activity
@@ -77,18 +86,28 @@ impl Activity {
             .is_ok()
     }
 
-    /// The answer has been handed over in full, or dropped.
+    /// The answer has been handed over in full, or dropped; what hyper holds of it is still to be sent.
     pub(super) fn request_ended(&self) {
+        let _ = self.silent_since.compare_exchange(BUSY, SENDING, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The socket has taken everything: hyper flushes only when its own buffer is empty.
+    fn flushed(&self) {
+        if self.silent_since.load(Ordering::Relaxed) != SENDING {
+            return;
+        }
         self.served_before.store(1, Ordering::Relaxed);
         self.head_since.store(NOT, Ordering::Relaxed);
         let now = self.now();
-        let _ = self.silent_since.compare_exchange(BUSY, now, Ordering::AcqRel, Ordering::Acquire);
+        if self.silent_since.compare_exchange(SENDING, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.fell_silent.notify_one();
+        }
     }
 
-    /// Since when it is silent; `None` while a request is in flight or when it is closing already.
+    /// Since when it is silent; `None` while a request is in flight, an answer on its way, or when it is closing.
     pub(super) fn silent_since(&self) -> Option<u64> {
         let state = self.silent_since.load(Ordering::Acquire);
-        (state != BUSY && state != CLOSED).then_some(state)
+        (state < CLOSED).then_some(state)
     }
 
     /// Silent, and nothing of a next request has come.
@@ -152,7 +171,7 @@ impl Activity {
 /// The socket, noting when bytes move.
 pub(super) struct WatchedSocket<S> {
     pub(super) socket: S,
-    pub(super) activity: std::sync::Arc<Activity>,
+    pub(super) activity: Arc<Activity>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
@@ -192,7 +211,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let poll = Pin::new(&mut self.socket).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = poll {
+            self.activity.flushed();
+        }
+        poll
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

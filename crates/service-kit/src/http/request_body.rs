@@ -59,7 +59,6 @@ impl TimedBody {
     /// The grace is one idle timeout in all; after it the average counts.
     fn is_too_slow(&self) -> bool {
         let counted = self.waited.saturating_sub(self.idle_timeout).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
         let (received, min_rate) = (self.received as f64, self.min_rate as f64);
         received < min_rate * counted
     }

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -51,6 +52,8 @@ pub async fn serve(
         epoch: Instant::now(),
         tasks: JoinSet::new(),
         connections: HashMap::new(),
+        fell_silent: Arc::default(),
+        accepting_fails: false,
     };
     server.accept_until_shutdown(&listener).await;
     drop(listener);
@@ -64,11 +67,15 @@ struct Server {
     epoch: Instant,
     tasks: JoinSet<()>,
     connections: HashMap<Id, Arc<Activity>>,
+    fell_silent: Arc<Notify>,
+    /// Said once, not at every try.
+    accepting_fails: bool,
 }
 
 impl Server {
     async fn accept_until_shutdown(&mut self, listener: &TcpListener) {
         let shutdown = self.shutdown.clone();
+        let fell_silent = self.fell_silent.clone();
         let mut sweep = self.sweep_interval();
         loop {
             // All connections busy at the cap: the next one waits in the system's backlog until one ends or falls silent.
@@ -81,6 +88,7 @@ impl Server {
                     Ok((socket, peer)) => self.admit(socket, peer),
                     Err(error) => self.accept_failed(&error).await,
                 },
+                () = fell_silent.notified(), if !has_room => {}
                 _ = sweep.tick(), if !self.connections.is_empty() => self.close_overdue(),
             }
         }
@@ -111,7 +119,8 @@ impl Server {
                 self.connections.retain(|_, activity| !Arc::ptr_eq(activity, &oldest));
             }
         }
-        let activity = Arc::new(Activity::new(self.epoch));
+        self.accepting_fails = false;
+        let activity = Arc::new(Activity::new(self.epoch, self.fell_silent.clone()));
         let connection = converse(
             socket,
             peer,
@@ -139,17 +148,25 @@ impl Server {
         self.show_count();
     }
 
-    async fn accept_failed(&self, error: &io::Error) {
+    /// A peer that went away is its own business; a lack of descriptors or memory is ours: make room, and pause.
+    async fn accept_failed(&mut self, error: &io::Error) {
         let about_the_peer = matches!(
             error.kind(),
             io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionRefused
         );
-        if !about_the_peer {
-            tracing::error!(%error, "can't accept connections");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+        if about_the_peer {
+            return;
         }
+        if !self.accepting_fails {
+            self.accepting_fails = true;
+            tracing::error!(%error, connections = self.connections.len(), "can't accept connections");
+        }
+        if self.oldest_silent().is_some_and(|oldest| oldest.close_if_silent()) {
+            count_closed("gave_way");
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
     fn close_overdue(&self) {
@@ -186,7 +203,6 @@ impl Server {
     }
 
     fn show_count(&self) {
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52 connections")]
         metrics::gauge!("gantry_http_connections").set(self.connections.len() as f64);
     }
 }

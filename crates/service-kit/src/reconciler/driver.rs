@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use super::{Outcome, Reconciler, Statuses, Wake};
 use crate::shutdown::{Shutdown, panic_message};
 
+/// The shortest pause that is not none.
+const BREATH: Duration = Duration::from_millis(5);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 
@@ -23,13 +25,18 @@ pub(super) async fn drive(
 ) {
     let mut logged: Option<String> = None;
     while !shutdown.is_triggered() {
+        wake.answered();
         match pass(reconciler.as_ref(), &statuses).await {
             Ok(outcome) => {
                 if logged.take().is_some() {
                     tracing::info!(reconciler = reconciler.name(), "the reconciler works again");
                 }
                 if outcome.again {
-                    tokio::task::yield_now().await;
+                    if outcome.did > 0 {
+                        tokio::task::yield_now().await;
+                    } else {
+                        tokio::time::sleep(BREATH).await;
+                    }
                     continue;
                 }
                 let pause = pause_after(&outcome, reconciler.period());
@@ -87,7 +94,7 @@ async fn pass(reconciler: &dyn Reconciler, statuses: &Statuses) -> Result<Outcom
 /// Up to a tenth is taken off the period, so that replicas that started together drift apart.
 fn pause_after(outcome: &Outcome, period: Duration) -> Duration {
     let jittered = period.mul_f64(1.0 - rand::random_range(0.0..0.1));
-    outcome.next_due.map_or(jittered, |due| due.max(Duration::from_millis(1)).min(jittered))
+    outcome.next_due.map_or(jittered, |due| due.min(jittered)).max(BREATH)
 }
 
 fn back_off(in_a_row: u32) -> Duration {

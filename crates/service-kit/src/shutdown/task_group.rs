@@ -58,6 +58,7 @@ impl Drained {
 }
 
 const REMEMBERED_PANICS: usize = 100;
+const AFTER_ABORT: Duration = Duration::from_secs(1);
 
 impl TaskGroup {
     pub fn new() -> Self {
@@ -130,18 +131,21 @@ impl TaskGroup {
     pub async fn drain(&self, bound: Duration) -> Drained {
         self.inner.tracker.close();
         let in_time = tokio::time::timeout(bound, self.inner.tracker.wait()).await.is_ok();
+        let unfinished = self.abort_the_rest();
+        if !in_time {
+            // What an aborted task holds is released when it is dropped, unless it blocks its thread.
+            let _ = tokio::time::timeout(AFTER_ABORT, self.inner.tracker.wait()).await;
+        }
+        Drained { unfinished, panicked: self.tasks().panicked.clone() }
+    }
+
+    fn abort_the_rest(&self) -> Vec<String> {
         let mut tasks = self.tasks();
         tasks.closed = true;
-        let mut drained = Drained { unfinished: Vec::new(), panicked: tasks.panicked.clone() };
-        if !in_time {
-            for task in tasks.running.values() {
-                drained.unfinished.push(task.name.clone());
-                if let Some(abort) = &task.abort {
-                    abort.abort();
-                }
-            }
+        for abort in tasks.running.values().filter_map(|task| task.abort.as_ref()) {
+            abort.abort();
         }
-        drained
+        tasks.running.values().map(|task| task.name.clone()).collect()
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
