@@ -38,5 +38,6 @@ ensure_rust() {
   elif have rustup || install_rustup; then
     quietly rustup toolchain install "$TOOLCHAIN" --profile minimal --component rustfmt --component clippy || true
   fi
-  cargo_suffices || die "Gantry needs cargo $TOOLCHAIN or newer and this machine has ${found:=$(cargo_version || true)}${found:+ }$( [ -n "$found" ] || echo none); apt offers no such version and rustup could not install it. Install Rust $TOOLCHAIN (https://rustup.rs) and run this again."
+  cargo_suffices || die "Gantry needs cargo $TOOLCHAIN or newer, this machine has $(cargo_version | grep . || echo none)," \
+    "apt offers none that new and rustup could not install it. Install Rust $TOOLCHAIN (https://rustup.rs), then run this again."
 }

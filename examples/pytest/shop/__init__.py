@@ -1,0 +1,1 @@
+"""A small shop: the program under test of Gantry's example suite."""
