@@ -3,6 +3,9 @@
 //! The worker decides *what* happens and when (deadlines, cancel, what a result means); an executor only knows *how*:
 //! `prepare → start → (output) → wait → collect → destroy`. One contract suite (`contract`) holds for all of them.
 
+pub mod fake;
+mod pattern;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
