@@ -22,7 +22,7 @@ pub use server::{Served, serve};
 /// The bounds of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
-    /// At this many, the oldest silent connection is closed for a new one; when all are busy, new ones wait unaccepted.
+    /// At this many, the oldest silent connection is closed for a new one; when all are busy, new ones wait.
     pub max_connections: usize,
     /// For a complete request head, from the connection's start or from the head's first byte.
     pub header_timeout: Duration,

@@ -77,18 +77,24 @@ impl Server {
         let shutdown = self.shutdown.clone();
         let fell_silent = self.fell_silent.clone();
         let mut sweep = self.sweep_interval();
+        // Accepted, but all connections are busy at the cap: it waits until one ends or falls silent, and the ones after
+        // it wait in the system's backlog.
+        let mut waiting: Option<(TcpStream, SocketAddr)> = None;
         loop {
-            // All connections busy at the cap: the next one waits in the system's backlog until one ends or falls silent.
-            let has_room =
-                self.connections.len() < self.options.max_connections || self.oldest_silent().is_some();
+            if waiting.is_some()
+                && self.make_room()
+                && let Some((socket, peer)) = waiting.take()
+            {
+                self.admit(socket, peer);
+            }
             tokio::select! {
                 () = shutdown.triggered() => return,
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.forget(ended),
-                accepted = listener.accept(), if has_room => match accepted {
-                    Ok((socket, peer)) => self.admit(socket, peer),
+                accepted = listener.accept(), if waiting.is_none() => match accepted {
+                    Ok(newcomer) => waiting = Some(newcomer),
                     Err(error) => self.accept_failed(&error).await,
                 },
-                () = fell_silent.notified(), if !has_room => {}
+                () = fell_silent.notified(), if waiting.is_some() => {}
                 _ = sweep.tick(), if !self.connections.is_empty() => self.close_overdue(),
             }
         }
@@ -111,14 +117,19 @@ impl Server {
             .map(|(_, activity)| activity)
     }
 
-    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+    /// Whether one more connection fits, after the oldest silent one gave way if need be.
+    fn make_room(&mut self) -> bool {
         while self.connections.len() >= self.options.max_connections {
-            let Some(oldest) = self.oldest_silent().cloned() else { break };
+            let Some(oldest) = self.oldest_silent().cloned() else { return false };
             if oldest.close_if_silent() {
                 count_closed("gave_way");
                 self.connections.retain(|_, activity| !Arc::ptr_eq(activity, &oldest));
             }
         }
+        true
+    }
+
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
         self.accepting_fails = false;
         let activity = Arc::new(Activity::new(self.epoch, self.fell_silent.clone()));
         let connection = converse(
