@@ -1,0 +1,108 @@
+//! Errors as RFC 9457 problem details.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
+        /// Every error the API answers with.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum ProblemCode {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ProblemCode {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable name, as on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The HTTP status it always comes with.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON at all.
+    MalformedBody = "malformed_body", 400, "The body cannot be read";
+    /// A query parameter or header is not what it should be.
+    InvalidParameter = "invalid_parameter", 400, "A parameter is wrong";
+    Unauthorized = "unauthorized", 401, "Credentials are missing or wrong";
+    Forbidden = "forbidden", 403, "These credentials may not do this";
+    /// No such thing, or not yours.
+    NotFound = "not_found", 404, "Not found";
+    MethodNotAllowed = "method_not_allowed", 405, "Method not allowed";
+    /// The request took too long to arrive.
+    RequestTimeout = "request_timeout", 408, "The request took too long";
+    /// The run is already over.
+    RunFinished = "run_finished", 409, "The run is already over";
+    /// The run is still going on.
+    RunNotFinished = "run_not_finished", 409, "The run is still going on";
+    /// The first request with this key has not been answered yet.
+    IdempotencyInFlight = "idempotency_in_flight", 409, "A request with this key is in flight";
+    /// The attempt's lease is over: stop, clean up, forget.
+    StaleAttempt = "stale_attempt", 409, "The attempt is over";
+    /// A log batch does not continue the log.
+    LogOffset = "log_offset", 409, "The log does not continue there";
+    PayloadTooLarge = "payload_too_large", 413, "The body is too large";
+    UnsupportedMediaType = "unsupported_media_type", 415, "Send application/json";
+    RangeNotSatisfiable = "range_not_satisfiable", 416, "The range is outside the content";
+    /// One or more fields are wrong; `errors` names them.
+    ValidationFailed = "validation_failed", 422, "The request is not valid";
+    /// This key was used with another body.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used with another body";
+    /// Planned, not built yet.
+    NotSupported = "not_supported", 422, "Not supported yet";
+    Internal = "internal", 500, "Something went wrong on our side";
+    /// Try again after `Retry-After`.
+    Unavailable = "unavailable", 503, "A part that this needs is down";
+    StorageFull = "storage_full", 507, "There is no space left";
+}
+
+/// An error. `detail` says what to do; `request_id` finds it in the server's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A URI reference that names the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    pub code: ProblemCode,
+    pub request_id: String,
+    /// The fields that are wrong, for `validation_failed` and `not_supported`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldProblem>,
+}
+
+/// One field that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldProblem {
+    /// JSON pointer (RFC 6901) into the request's body.
+    pub pointer: String,
+    pub message: String,
+}
+
+impl Problem {
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/api/docs/errors#{}", code.as_str()),
+            title: code.title().to_owned(),
+            status: code.status(),
+            detail: detail.into(),
+            code,
+            request_id: String::new(),
+            errors: Vec::new(),
+        }
+    }
+}
