@@ -110,11 +110,6 @@ impl Activity {
         (state < CLOSED).then_some(state)
     }
 
-    /// Silent, and nothing of a next request has come.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.silent_since().is_some() && self.head_since.load(Ordering::Relaxed) == NOT
-    }
-
     /// Gives the connection up if it is silent; `true` when this call did.
     pub(super) fn close_if_silent(&self) -> bool {
         let Some(since) = self.silent_since() else { return false };

@@ -193,9 +193,6 @@ impl Server {
         tokio::pin!(deadline);
         let mut sweep = self.sweep_interval();
         loop {
-            for activity in self.connections.values().filter(|activity| activity.is_at_rest()) {
-                activity.close_if_silent();
-            }
             if self.tasks.is_empty() {
                 return Served::default();
             }

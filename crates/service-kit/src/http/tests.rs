@@ -375,3 +375,14 @@ async fn a_port_that_is_taken_is_said_plainly() {
     assert!(matches!(error, ListenError::InUse(_)));
     assert!(error.to_string().contains("is already in use"), "{error}");
 }
+
+#[tokio::test]
+async fn connections_that_never_asked_anything_do_not_hold_up_the_drain() {
+    let server = TestServer::start(ServeOptions::default()).await;
+    let mut silent = server.connect().await;
+    server.connect().await.get("/peer").await;
+    let start = Instant::now();
+    assert_eq!(server.stop().await, Served::default());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(silent.rest().await.is_empty());
+}
