@@ -119,7 +119,7 @@ impl Server {
 
     /// Whether one more connection fits, after the oldest silent one gave way if need be.
     fn make_room(&mut self) -> bool {
-        while self.connections.len() >= self.options.max_connections {
+        while self.connections.len() >= self.options.max_connections.max(1) {
             let Some(oldest) = self.oldest_silent().cloned() else { return false };
             if oldest.close_if_silent() {
                 count_closed("gave_way");
