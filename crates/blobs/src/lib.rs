@@ -1,5 +1,9 @@
 //! Large, immutable things: sealed logs and artifacts. One trait; `object_store` behind it.
 
+#[cfg(test)]
+mod contract;
+mod object_store;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -7,6 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use gantry_domain::id::{OrganizationId, RunId};
+
+pub use self::object_store::ObjectBlobs;
 
 /// Where a blob is: the organization is always part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,6 +51,8 @@ pub enum BlobError {
     NotFound,
     #[error("no space left for blobs")]
     NoSpace,
+    #[error("the range reaches beyond the {size} bytes of the blob")]
+    OutOfRange { size: u64 },
     #[error("the blob store failed: {0}")]
     Unavailable(String),
 }
@@ -58,10 +66,11 @@ pub trait Blobs: Send + Sync + 'static {
     /// Its size in bytes.
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError>;
 
-    /// All of a range at once; the range must lie inside the blob.
+    /// All of a range at once; a range that does not lie inside the blob is [`BlobError::OutOfRange`].
     async fn read(&self, key: &BlobKey, range: Range<u64>) -> Result<Bytes, BlobError>;
 
-    /// A range as a stream of pieces, in bounded memory.
+    /// A range as a stream of pieces of at most 1 MiB, all of one version of the blob: when it is replaced or deleted
+    /// meanwhile, the stream goes on with the old bytes or fails.
     async fn stream(
         &self,
         key: &BlobKey,
@@ -75,9 +84,10 @@ pub trait Blobs: Send + Sync + 'static {
     async fn check(&self) -> Result<(), BlobError>;
 }
 
-/// A blob being written. Dropping it leaves nothing behind.
+/// A blob being written, in bounded memory. Dropping it leaves nothing behind.
 #[async_trait]
 pub trait BlobWriter: Send {
+    /// Appends. After an error or a cancelled call the blob can only be dropped: finishing it is refused.
     async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError>;
     /// Makes the blob visible, durably; answers its size.
     async fn finish(self: Box<Self>) -> Result<u64, BlobError>;

@@ -1,0 +1,79 @@
+//! Writing: a small blob is one request, a large one goes out in parts as it comes in.
+
+use std::sync::Arc;
+
+use ::object_store::path::Path;
+use ::object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+
+use super::error::refused;
+use crate::{BlobError, BlobWriter};
+
+/// What a writer holds in memory at most, and the size below which a blob is one request.
+const PART: usize = 1 << 20;
+
+/// Dropping it drops the upload, which removes its temporary file.
+pub(super) struct ObjectWriter {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    pending: BytesMut,
+    /// Begun with the first full part.
+    upload: Option<Box<dyn MultipartUpload>>,
+    size: u64,
+    /// A write did not come to its end: bytes are missing in the middle.
+    torn: bool,
+}
+
+impl ObjectWriter {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path) -> Self {
+        Self { store, path, pending: BytesMut::new(), upload: None, size: 0, torn: false }
+    }
+
+    fn refuse_if_torn(&self) -> Result<(), BlobError> {
+        if self.torn {
+            return Err(BlobError::Unavailable("an earlier write to this blob failed".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn send_pending(&mut self) -> Result<(), BlobError> {
+        let part = PutPayload::from(self.pending.split().freeze());
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => none.insert(self.store.put_multipart(&self.path).await.map_err(refused)?),
+        };
+        upload.put_part(part).await.map_err(refused)
+    }
+}
+
+#[async_trait]
+impl BlobWriter for ObjectWriter {
+    async fn write(&mut self, mut bytes: Bytes) -> Result<(), BlobError> {
+        self.refuse_if_torn()?;
+        self.torn = true;
+        while !bytes.is_empty() {
+            let fits = bytes.len().min(PART - self.pending.len());
+            self.pending.extend_from_slice(&bytes.split_to(fits));
+            self.size += fits as u64;
+            if self.pending.len() == PART {
+                self.send_pending().await?;
+            }
+        }
+        self.torn = false;
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<u64, BlobError> {
+        self.refuse_if_torn()?;
+        if self.upload.is_some() && !self.pending.is_empty() {
+            self.send_pending().await?;
+        }
+        match &mut self.upload {
+            Some(upload) => upload.complete().await,
+            None => self.store.put(&self.path, PutPayload::from(self.pending.split().freeze())).await,
+        }
+        .map_err(refused)?;
+        Ok(self.size)
+    }
+}
