@@ -2,6 +2,10 @@
 //!
 //! A message only says *look*: the store decides. Losing one costs a delay, a duplicate costs a refused claim.
 
+#[cfg(test)]
+mod contract;
+mod embedded;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -9,6 +13,8 @@ use futures::stream::BoxStream;
 use gantry_domain::id::{DispatchId, RunId};
 use gantry_domain::spec::Pool;
 use serde::{Deserialize, Serialize};
+
+pub use self::embedded::EmbeddedQueue;
 
 /// "This run waits for a worker." Ids only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +62,18 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Control messages from now on. A subscriber that reads too slowly misses some.
     async fn control(&self) -> Result<BoxStream<'static, ControlMessage>, QueueError>;
+
+    /// Ends every consumer and control stream, present and future, and takes no more messages: for shutdown. What is in
+    /// hand can still be acknowledged.
+    async fn close(&self);
 }
 
-/// One consumer of a pool's queue. Dropping it gives unacknowledged messages back.
+/// One consumer of a pool's queue. Dropping it gives unacknowledged messages back; acknowledging one of them after
+/// that is an error.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next message; resumes a paused consumer. `None` when the queue is closed for good.
+    /// The next message; resumes a paused consumer. `None` when the queue is closed for good. Cancelling the call
+    /// loses nothing.
     async fn next(&mut self) -> Option<Delivery>;
 
     /// No further message is taken from the broker until `next` is called. To be called *before* acknowledging the
