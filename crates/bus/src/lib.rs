@@ -1,12 +1,18 @@
 //! Live events between replicas. Best effort by design: whoever misses one looks into the store a little later.
 
+#[cfg(test)]
+mod contract;
+mod local;
+
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use gantry_domain::event::Event;
 use gantry_domain::id::{OrganizationId, RunId};
 
+pub use self::local::LocalBus;
+
 /// Whose events to hear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {
     Organization(OrganizationId),
     Run(OrganizationId, RunId),
@@ -26,6 +32,7 @@ pub trait Bus: Send + Sync + 'static {
     /// Never waits for subscribers, never fails the caller.
     fn publish(&self, event: Event);
 
-    /// Events from now on: whatever is published after this returned is heard, or a [`Heard::Gap`] in its place.
+    /// Events from now on, in order: whatever is published after this returned is heard, or a [`Heard::Gap`] in its
+    /// place. The stream ends with the bus.
     async fn subscribe(&self, topic: Topic) -> BoxStream<'static, Heard>;
 }
