@@ -16,6 +16,7 @@ macro_rules! contract {
             $crate::contract::contract!(@tests $start;
                 writing::a_blob_is_there_as_a_whole_or_not_at_all,
                 writing::a_dropped_writer_leaves_nothing,
+                writing::a_blob_with_a_hole_cannot_be_finished,
                 writing::a_blob_of_any_size_reads_back,
                 writing::writing_again_replaces_the_whole_blob,
                 writing::a_dropped_rewrite_leaves_the_old_blob,

@@ -1,6 +1,7 @@
 //! What a blob is while and after it is written.
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::join_all;
 use gantry_domain::id::{OrganizationId, RunId};
 
@@ -31,6 +32,20 @@ pub(crate) async fn a_dropped_writer_leaves_nothing(blobs: &impl Blobs) {
         assert_eq!(blobs.size(&key).await, Err(BlobError::NotFound));
         write(blobs, &key, &pattern(3, 100)).await;
         assert_same(&read(blobs, &key).await.unwrap(), &pattern(3, 100));
+    }
+}
+
+pub(crate) async fn a_blob_with_a_hole_cannot_be_finished(blobs: &impl Blobs) {
+    let (key, content) = (key(), pattern(11, 5 * MB));
+    let mut writer = blobs.write(&key).await.unwrap();
+    let cancelled = writer.write(content.clone()).now_or_never().is_none();
+    if cancelled {
+        assert!(writer.write(content).await.is_err());
+        assert!(writer.finish().await.is_err());
+        assert_eq!(blobs.size(&key).await, Err(BlobError::NotFound));
+    } else {
+        writer.finish().await.unwrap();
+        assert_same(&read(blobs, &key).await.unwrap(), &content);
     }
 }
 

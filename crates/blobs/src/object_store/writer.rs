@@ -6,6 +6,7 @@ use ::object_store::path::Path;
 use ::object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use tokio::runtime::Handle;
 
 use super::error::refused;
 use crate::{BlobError, BlobWriter};
@@ -41,10 +42,18 @@ impl ObjectWriter {
         let part = PutPayload::from(self.pending.split().freeze());
         let upload = match &mut self.upload {
             Some(upload) => upload,
-            none => none.insert(self.store.put_multipart(&self.path).await.map_err(refused)?),
+            none => none.insert(begin(Arc::clone(&self.store), self.path.clone()).await?),
         };
         upload.put_part(part).await.map_err(refused)
     }
+}
+
+/// The local file system makes and syncs directories here without leaving the calling thread, so that must not be one
+/// that runs other tasks.
+async fn begin(store: Arc<dyn ObjectStore>, path: Path) -> Result<Box<dyn MultipartUpload>, BlobError> {
+    let runtime = Handle::current();
+    let begun = tokio::task::spawn_blocking(move || runtime.block_on(store.put_multipart(&path))).await;
+    begun.map_err(|error| BlobError::Unavailable(error.to_string()))?.map_err(refused)
 }
 
 #[async_trait]
