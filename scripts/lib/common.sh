@@ -2,6 +2,7 @@
 # What every script here shares: where the repository is, how to speak, how to install from apt.
 # Sourced, never run.
 
+# shellcheck disable=SC2034  # used by those who source this
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 say() { printf '%s\n' "$*" >&2; }

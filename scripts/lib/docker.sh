@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A Docker engine for the tests and the quickstart: the one that answers, or a private one. Sourced after common.sh.
+# A Docker engine for the tests and the quickstart: the one that answers, or a private one. Sourced after common.sh and packages.sh.
 
 SERVICES_DIR=${GANTRY_SERVICES_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/gantry-services}
 ENGINE_DIR=$SERVICES_DIR/docker
@@ -8,6 +8,12 @@ ENGINE_LOG=$ENGINE_DIR/dockerd.log
 STANDARD_SOCKET=/var/run/docker.sock
 
 docker_answers() { timeout 10 docker info --format '{{.ServerVersion}}' 2>/dev/null | grep -q .; }
+
+# Debian's engine, unless one is installed; newer Debian packages its command line apart.
+ensure_docker_packages() {
+  have dockerd || ensure_packages docker.io iptables
+  have docker || ensure_packages docker-cli
+}
 
 our_engine_runs() {
   local pid; pid=$(as_root cat "$ENGINE_PID" 2>/dev/null) || return 1
@@ -24,7 +30,7 @@ mount_cgroups() {
 free_standard_socket() {
   [ -S "$STANDARD_SOCKET" ] || return 0
   if grep -q " $(readlink -f "$STANDARD_SOCKET")\$" /proc/net/unix; then
-    say "an engine holds $STANDARD_SOCKET but does not answer 'docker info' for user $(id -un)"
+    say "docker: an engine holds $STANDARD_SOCKET but does not answer user $(id -un): join the group docker (sudo usermod -aG docker $(id -un)) and sign in again, or use sudo"
     return 1
   fi
   as_root rm -f "$STANDARD_SOCKET"
@@ -34,6 +40,7 @@ launch_dockerd() {
   as_root mkdir -p "$ENGINE_DIR/data" "$ENGINE_DIR/exec"
   as_root rm -f "$ENGINE_PID"
   # The log is opened by root; the session of its own lets the engine outlive this shell.
+  # shellcheck disable=SC2016  # expanded by the inner shell
   as_root setsid -f sh -c 'exec dockerd --host "unix://$1" --group "$2" \
       --data-root "$3/data" --exec-root "$3/exec" --pidfile "$4" >>"$5" 2>&1 </dev/null' \
     sh "$STANDARD_SOCKET" "$(id -g)" "$ENGINE_DIR" "$ENGINE_PID" "$ENGINE_LOG"

@@ -14,7 +14,7 @@ example_fingerprint() { (cd "$EXAMPLE_DIR" && find . -type f ! -path '*/reports/
 ensure_example_venv() {
   local stamp; stamp=$(sha256sum <"$EXAMPLE_DIR/requirements.txt")
   [ "$(cat "$EXAMPLE_VENV/stamp" 2>/dev/null)" = "$stamp" ] && return 0
-  have python3 && python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3 python3-venv
+  python3 -c 'import ensurepip, venv' 2>/dev/null || ensure_packages python3 python3-venv
   say "installing pytest into $EXAMPLE_VENV"
   rm -rf "$EXAMPLE_VENV"
   quietly python3 -m venv "$EXAMPLE_VENV" || return 1
