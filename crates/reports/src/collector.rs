@@ -32,13 +32,20 @@ pub(crate) struct Stated {
 
 pub(crate) struct Collector<'l> {
     limits: &'l ReportLimits,
-    text_left: usize,
+    /// What is left of the limits; two, so that long messages can't take the place of names.
+    names_left: usize,
+    messages_left: usize,
     results: Vec<TestResult>,
 }
 
 impl<'l> Collector<'l> {
     pub fn new(limits: &'l ReportLimits) -> Self {
-        Self { limits, text_left: limits.text_bytes, results: Vec::new() }
+        Self {
+            limits,
+            names_left: limits.names_bytes,
+            messages_left: limits.messages_bytes,
+            results: Vec::new(),
+        }
     }
 
     pub fn limits(&self) -> &'l ReportLimits {
@@ -54,10 +61,10 @@ impl<'l> Collector<'l> {
         let name = Some(one_line(&stated.name, NAME_BYTES)).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| "(unnamed)".to_owned());
         let names = file.as_ref().map_or(0, String::len) + suite.len() + name.len();
-        self.text_left = self
-            .text_left
+        self.names_left = self
+            .names_left
             .checked_sub(names)
-            .ok_or(ReportError::TooMuchText { limit: self.limits.text_bytes })?;
+            .ok_or(ReportError::NamesTooLarge { limit: self.limits.names_bytes })?;
         let message = self.message(stated.status, stated.message);
         self.results.push(TestResult {
             file,
@@ -91,10 +98,10 @@ impl<'l> Collector<'l> {
         let parts = [front, title, rest].into_iter().filter(|part| !part.is_empty());
         let mut enclosed = parts.collect::<Vec<_>>().join(BLOCK_SEPARATOR);
         enclosed.truncate(enclosed.floor_char_boundary(SUITE_BYTES));
-        self.text_left = self
-            .text_left
+        self.names_left = self
+            .names_left
             .checked_sub(enclosed.len().saturating_sub(suite.len()))
-            .ok_or(ReportError::TooMuchText { limit: self.limits.text_bytes })?;
+            .ok_or(ReportError::NamesTooLarge { limit: self.limits.names_bytes })?;
         *suite = enclosed;
         Ok(())
     }
@@ -111,9 +118,9 @@ impl<'l> Collector<'l> {
         if message.is_empty() {
             return None;
         }
-        match self.text_left.checked_sub(message.len()) {
+        match self.messages_left.checked_sub(message.len()) {
             Some(left) => {
-                self.text_left = left;
+                self.messages_left = left;
                 Some(message)
             }
             None => Some(MESSAGE_LEFT_OUT.to_owned()),
@@ -158,13 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn messages_beyond_the_budget_are_left_out_and_names_beyond_it_are_refused() {
-        let limits = ReportLimits { text_bytes: 10, ..ReportLimits::default() };
+    fn messages_beyond_the_limit_are_left_out_and_names_beyond_theirs_are_refused() {
+        let limits = ReportLimits { messages_bytes: 6, names_bytes: 9, ..ReportLimits::default() };
         let mut collector = Collector::new(&limits);
-        collector.push(failed("aaa", "bbbb")).unwrap();
-        collector.push(failed("aaa", "bbbb")).unwrap();
-        assert!(matches!(collector.push(failed("aaa", "bbbb")), Err(ReportError::TooMuchText { limit: 10 })));
+        for message in ["bbbb", "bbbb", "bb"] {
+            collector.push(failed("aaa", message)).unwrap();
+        }
+        assert!(matches!(collector.push(failed("a", "")), Err(ReportError::NamesTooLarge { limit: 9 })));
         let messages: Vec<_> = collector.finish().into_iter().filter_map(|result| result.message).collect();
-        assert_eq!(messages, ["bbbb", MESSAGE_LEFT_OUT]);
+        assert_eq!(messages, ["bbbb", MESSAGE_LEFT_OUT, "bb"]);
     }
 }

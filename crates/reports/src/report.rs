@@ -30,9 +30,10 @@ pub struct ReportLimits {
     pub results: usize,
     /// Bytes kept of one failure message; the rest is cut off with a marker.
     pub message_bytes: usize,
-    /// Bytes kept of all names and messages together. Messages beyond are left out with a marker; names that don't
-    /// fit are an error.
-    pub text_bytes: usize,
+    /// Bytes kept of all messages together; further ones are left out with a marker.
+    pub messages_bytes: usize,
+    /// Bytes kept of all names, suites and files together; more is an error.
+    pub names_bytes: usize,
 }
 
 impl Default for ReportLimits {
@@ -43,7 +44,8 @@ impl Default for ReportLimits {
             depth: 64,
             results: 50_000,
             message_bytes: 8 << 10,
-            text_bytes: 32 << 20,
+            messages_bytes: 16 << 20,
+            names_bytes: 32 << 20,
         }
     }
 }
@@ -60,7 +62,7 @@ pub enum ReportError {
     #[error("the test report has more than {limit} results, the limit for one report")]
     TooManyResults { limit: usize },
     #[error("the names in the test report are larger than {} together", Size(*.limit as u64))]
-    TooMuchText { limit: usize },
+    NamesTooLarge { limit: usize },
     #[error("the test report is nested more than {limit} levels deep")]
     TooDeep { limit: usize },
     #[error("the test report's encoding \"{found}\" is not supported; write it as UTF-8")]

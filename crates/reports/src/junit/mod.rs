@@ -11,11 +11,11 @@
 mod attributes;
 mod case;
 
-use std::io::Read;
+use std::io::{self, BufRead, Read};
 
 use gantry_domain::results::TestResult;
 use quick_xml::Reader;
-use quick_xml::errors::Error as XmlError;
+use quick_xml::errors::{Error as XmlError, SyntaxError};
 use quick_xml::events::{BytesStart, Event};
 
 use crate::bounded::{Exceeded, XmlInput};
@@ -29,7 +29,15 @@ const EXPECTED: &str = "JUnit XML report";
 
 /// Reads the report to its end; one that breaks off or is broken anywhere gives no results.
 pub fn parse(reader: impl Read, limits: &ReportLimits) -> Result<Vec<TestResult>, ReportError> {
-    let mut reader = Reader::from_reader(XmlInput::new(reader, limits.bytes, limits.item_bytes));
+    let mut input = XmlInput::new(reader, limits.bytes, limits.item_bytes);
+    match input.fill_buf() {
+        Ok(head) if is_utf16(head) => return Err(ReportError::Encoding { found: "UTF-16".to_owned() }),
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+            return Err(xml_error(error.into(), input.line(), limits));
+        }
+        _ => {}
+    }
+    let mut reader = Reader::from_reader(input);
     reader.config_mut().allow_dangling_amp = true;
     reader.config_mut().expand_empty_elements = true;
     let mut document = Document::new(limits);
@@ -52,22 +60,47 @@ pub fn parse(reader: impl Read, limits: &ReportLimits) -> Result<Vec<TestResult>
 /// Whether `head` is the beginning of a document whose root is `testsuite` or `testsuites`.
 pub fn begins(head: &[u8]) -> bool {
     // UTF-16 is not read, but recognised, so that its refusal can be explained.
-    let utf16 = head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff");
-    let narrow: Vec<u8> =
-        if utf16 { head.iter().skip(2).copied().filter(|byte| *byte != 0).collect() } else { vec![] };
-    let mut reader = Reader::from_reader(if utf16 { narrow.as_slice() } else { head });
+    let narrowed: Vec<u8>;
+    let head = if is_utf16(head) {
+        narrowed = head.iter().skip(2).copied().filter(|byte| *byte != 0).collect();
+        narrowed.as_slice()
+    } else {
+        head
+    };
+    let mut reader = Reader::from_reader(head);
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
         match reader.read_event_into(&mut buffer) {
-            Ok(Event::Start(root) | Event::Empty(root)) => {
-                return matches!(root.local_name().as_ref(), "testsuite" | "testsuites");
-            }
-            Ok(Event::Eof | Event::End(_) | Event::CData(_) | Event::GeneralRef(_)) | Err(_) => return false,
+            Ok(Event::Start(root) | Event::Empty(root)) => return is_root(root.local_name().as_ref()),
+            Ok(Event::Eof | Event::End(_) | Event::CData(_) | Event::GeneralRef(_)) => return false,
             Ok(Event::Text(text)) if !text.trim().is_empty() => return false,
             Ok(_) => {}
+            Err(XmlError::Syntax(
+                SyntaxError::UnclosedTag
+                | SyntaxError::UnclosedSingleQuotedAttributeValue
+                | SyntaxError::UnclosedDoubleQuotedAttributeValue,
+            )) => return is_unclosed_root(head),
+            Err(_) => return false,
         }
     }
+}
+
+fn is_utf16(head: &[u8]) -> bool {
+    head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff")
+}
+
+fn is_root(name: &str) -> bool {
+    matches!(name, "testsuite" | "testsuites")
+}
+
+/// Whether the tag that `head` breaks off in is the root; a `<` can't be inside of a tag.
+fn is_unclosed_root(head: &[u8]) -> bool {
+    let tag = head.rsplit(|byte| *byte == b'<').next().unwrap_or_default();
+    let Some(end) = tag.iter().position(u8::is_ascii_whitespace) else {
+        return false;
+    };
+    std::str::from_utf8(&tag[..end]).is_ok_and(|name| is_root(name.rsplit(':').next().unwrap_or(name)))
 }
 
 /// What an open element is to us.
@@ -173,7 +206,7 @@ impl<'l> Document<'l> {
         if std::mem::replace(&mut self.root_seen, true) {
             return Err(ReportError::Xml { line, reason: "it has more than one root element".to_owned() });
         }
-        if !matches!(name, "testsuite" | "testsuites") {
+        if !is_root(name) {
             let reason = format!("its first element is <{}>", escaped(name));
             return Err(ReportError::NotAReport { expected: EXPECTED, reason });
         }
@@ -243,7 +276,7 @@ fn xml_error(error: XmlError, line: u64, limits: &ReportLimits) -> ReportError {
         XmlError::Io(error) => match Exceeded::behind(&error) {
             Some(Exceeded::Total) => ReportError::TooLarge { limit: limits.bytes },
             Some(Exceeded::Item) => ReportError::ItemTooLarge { limit: limits.item_bytes },
-            None => ReportError::Read(std::io::Error::new(error.kind(), error)),
+            None => ReportError::Read(io::Error::new(error.kind(), error)),
         },
         XmlError::Encoding(_) => ReportError::NotUtf8 { line },
         error => ReportError::Xml { line, reason: escaped(&error.to_string()) },

@@ -55,6 +55,9 @@ impl<'l> Walk<'l> {
 
 type Key = Clipped<64>;
 
+/// The parser stops at 128 levels of JSON; a suite takes two of them, and a test's own parts ten.
+const MAX_DEPTH: usize = 56;
+
 pub(super) struct Report<'w, 'l>(pub &'w mut Walk<'l>);
 
 impl<'de> DeserializeSeed<'de> for Report<'_, '_> {
@@ -163,7 +166,7 @@ impl<'de> DeserializeSeed<'de> for Suite<'_, '_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let depth = self.walk.collector.limits().depth;
+        let depth = self.walk.collector.limits().depth.min(MAX_DEPTH);
         if self.depth >= depth {
             self.walk.check(Err(ReportError::TooDeep { limit: depth }))?;
         }
