@@ -23,7 +23,7 @@ fn every_fixture_is_detected_by_its_head_and_then_parsed() {
         assert!(!parse(expected, &bytes[..], &ReportLimits::default()).unwrap().is_empty(), "{name}");
         seen += 1;
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 8);
 }
 
 #[test]

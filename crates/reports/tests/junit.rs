@@ -127,6 +127,22 @@ fn playwright() {
 }
 
 #[test]
+fn node_test() {
+    let results = parse(include_str!("fixtures/node-test.xml")).unwrap();
+    assert_eq!(
+        lines(&results),
+        [
+            "inner | works | passed | 1 | 0",
+            "inner | fails | failed | 1 | 0",
+            "inner | skips | skipped | 0 | 0",
+            " | top | passed | 0 | 0",
+        ]
+    );
+    let message = results[1].message.as_deref().unwrap();
+    assert!(message.starts_with("1 == 2\n\n[Error [ERR_TEST_FAILURE]: 1 == 2] {"), "{message}");
+}
+
+#[test]
 fn suites_nest_and_an_error_before_any_test_is_a_result() {
     let results = parse(
         "\u{feff}<?xml version='1.0'?><!DOCTYPE testsuites><testsuites><testsuite name='outer' file='o.rb'>\

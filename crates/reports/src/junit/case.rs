@@ -62,7 +62,7 @@ impl Outcome {
         }
     }
 
-    /// The message and the text below it, without saying the same thing twice.
+    /// The message first, because it is what a list shows, then the text, unless that begins with it anyway.
     fn message(&self) -> Option<String> {
         let (message, text) = (self.message.trim(), self.text.as_str().trim());
         Some(match (message.is_empty(), text.is_empty()) {
@@ -70,7 +70,7 @@ impl Outcome {
             (true, true) => self.type_name.clone(),
             (true, false) => text.to_owned(),
             (false, true) => message.to_owned(),
-            (false, false) if text.contains(message) => text.to_owned(),
+            (false, false) if text.starts_with(message) => text.to_owned(),
             (false, false) => format!("{message}\n\n{text}"),
         })
     }
@@ -163,8 +163,8 @@ fn place(name: String, class: &str, suites: &[Suite]) -> Place {
     }
     let title_again =
         name.strip_suffix(class).is_some_and(|before| before.is_empty() || before.ends_with(' '));
-    let repeats_title = !suite.is_empty() && (title_again || class == "test");
-    let suite = if class.is_empty() || repeats_title { suite } else { class };
+    let says_nothing = class == "test" || title_again && !suite.is_empty();
+    let suite = if class.is_empty() || says_nothing { suite } else { class };
     Place { file: None, suite: suite.to_owned(), name }
 }
 
