@@ -62,7 +62,7 @@ impl Outcome {
         }
     }
 
-    /// The message first, because it is what a list shows, then the text, unless that begins with it anyway.
+    /// The message first, because it is what a list shows, then the text, unless its first line says it anyway.
     fn message(&self) -> Option<String> {
         let (message, text) = (self.message.trim(), self.text.as_str().trim());
         Some(match (message.is_empty(), text.is_empty()) {
@@ -70,7 +70,9 @@ impl Outcome {
             (true, true) => self.type_name.clone(),
             (true, false) => text.to_owned(),
             (false, true) => message.to_owned(),
-            (false, false) if text.starts_with(message) => text.to_owned(),
+            (false, false) if text.lines().next().is_some_and(|first| first.contains(message)) => {
+                text.to_owned()
+            }
             (false, false) => format!("{message}\n\n{text}"),
         })
     }
