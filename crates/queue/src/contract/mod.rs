@@ -25,6 +25,7 @@ macro_rules! contract {
                 run_messages::messages_come_whole_and_in_order,
                 run_messages::a_dropped_delivery_comes_again,
                 run_messages::a_dropped_consumer_gives_back_what_it_holds,
+                run_messages::a_waiting_consumer_gets_what_others_give_back,
                 run_messages::an_acknowledged_message_is_gone,
                 run_messages::a_message_waits_for_a_consumer_to_come,
                 run_messages::pools_do_not_mix,

@@ -58,6 +58,25 @@ pub(crate) async fn a_dropped_consumer_gives_back_what_it_holds(queue: Arc<dyn Q
     depth_becomes(&queue, &pool, 0).await;
 }
 
+pub(crate) async fn a_waiting_consumer_gets_what_others_give_back(queue: Arc<dyn Queue>) {
+    let pool = Pool::default();
+    let mut first = queue.consume(&pool).await.unwrap();
+    let published = publish(&queue, &pool, 1).await;
+    let held = next(&mut first).await;
+    first.pause().await;
+    let mut second = queue.consume(&pool).await.unwrap();
+    let mut waiting = Box::pin(second.next());
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(held);
+    let held_by_second = soon(waiting).await.expect("the queue is open");
+    assert_eq!(held_by_second.message, published[0]);
+
+    let mut waiting = Box::pin(first.next());
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(second);
+    assert_eq!(soon(waiting).await.expect("the queue is open").message, published[0]);
+}
+
 pub(crate) async fn an_acknowledged_message_is_gone(queue: Arc<dyn Queue>) {
     let pool = Pool::default();
     let mut consumer = queue.consume(&pool).await.unwrap();
