@@ -139,7 +139,7 @@ fn node_test() {
         ]
     );
     let message = results[1].message.as_deref().unwrap();
-    assert!(message.starts_with("1 == 2\n\n[Error [ERR_TEST_FAILURE]: 1 == 2] {"), "{message}");
+    assert!(message.starts_with("[Error [ERR_TEST_FAILURE]: 1 == 2] {\n"), "{message}");
 }
 
 #[test]
