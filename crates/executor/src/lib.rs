@@ -3,8 +3,11 @@
 //! The worker decides *what* happens and when (deadlines, cancel, what a result means); an executor only knows *how*:
 //! `prepare → start → (output) → wait → collect → destroy`. One contract suite (`contract`) holds for all of them.
 
+pub mod docker;
 pub mod fake;
 mod pattern;
+pub mod process;
+mod tar_filter;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
