@@ -37,6 +37,15 @@ impl Pattern {
         Some(Self { base, absolute: path.is_absolute(), literal, glob })
     }
 
+    /// Whether a search has to look into the directory `path` (without a leading `/`).
+    pub fn may_match_below(&self, path: &Path) -> bool {
+        let levels = |path: &Path| path.components().count();
+        let text = self.literal.as_os_str().as_encoded_bytes();
+        // Alternatives may hold separators, so their levels cannot be counted.
+        let any_depth = text.contains(&b'{') || text.windows(2).any(|two| two == b"**");
+        any_depth || levels(path) < levels(&self.literal) || self.matches(path)
+    }
+
     /// Whether `path` (without a leading `/`) or a directory above it matches.
     pub fn matches(&self, path: &Path) -> bool {
         path.ancestors()
@@ -74,5 +83,9 @@ mod tests {
         assert!(pattern.absolute);
         assert_eq!(pattern.base, Path::new("srv/out"));
         assert!(pattern.matches(Path::new("srv/out/1/x.xml")));
+        assert!(pattern.may_match_below(Path::new("srv/out/1")));
+        assert!(!pattern.may_match_below(Path::new("srv/out/1/node_modules")));
+        let whole = Pattern::parse("out").unwrap();
+        assert!(whole.may_match_below(Path::new("out/a/b/c")) && !whole.may_match_below(Path::new("b/c")));
     }
 }

@@ -22,7 +22,7 @@ type Outcome = Result<Exit, ExecutorError>;
 
 /// Chunks the output holds before a reader that does not read slows the command down; like a pipe.
 const BUFFERED_CHUNKS: usize = 2;
-const FILL: [u8; 32 * 1024] = [b'x'; 32 * 1024];
+static FILL: [u8; 32 * 1024] = [b'x'; 32 * 1024];
 
 pub(super) struct Command {
     outcome: watch::Receiver<Option<Outcome>>,
