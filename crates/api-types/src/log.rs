@@ -73,6 +73,26 @@ impl LogEvent {
     }
 }
 
+impl LogEvent {
+    /// How many bytes of log it carries; `None` when it carries none that can be read.
+    pub fn byte_len(&self) -> Option<usize> {
+        match (&self.text, &self.base64) {
+            (Some(text), _) => Some(text.len()),
+            (None, Some(base64)) => BASE64.decode(base64).ok().map(|bytes| bytes.len()),
+            (None, None) => None,
+        }
+    }
+
+    /// What of it lies at or behind `offset`; `None` when nothing does.
+    pub fn behind(self, offset: u64) -> Option<Self> {
+        let skip = usize::try_from(offset.saturating_sub(self.offset)).ok()?;
+        let bytes = self.bytes()?;
+        let rest = bytes.get(skip..).filter(|rest| !rest.is_empty())?;
+        let segment = Segment { stream: self.stream.into(), time: self.time, length: rest.len() as u32 };
+        Some(Self::of(self.attempt, self.offset + skip as u64, segment, rest))
+    }
+}
+
 /// A log batch is not framed as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {

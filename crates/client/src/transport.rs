@@ -1,0 +1,247 @@
+//! How a request reaches a producer: over a socket, or as a plain call within the process. Both carry the same requests,
+//! so that the embedded worker speaks exactly what a worker in a cluster speaks.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream, TryStreamExt as _};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri};
+use http_body::{Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower::{Service, ServiceExt as _};
+
+use crate::error::TransportError;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Below the idle timeout of our server (75 s) and of usual proxies (60 s), so that a request rarely meets a closing connection.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A request's body: bytes at hand, or a stream.
+pub struct Body(Inner);
+
+enum Inner {
+    Full(Option<Bytes>),
+    Stream(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+impl Body {
+    pub fn empty() -> Self {
+        Self(Inner::Full(None))
+    }
+
+    pub fn full(bytes: Bytes) -> Self {
+        Self(Inner::Full(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    /// Of unknown length; sent as it comes.
+    pub fn stream<E: Into<BoxError> + 'static>(
+        stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    ) -> Self {
+        let frames = stream.map_ok(Frame::data).map_err(Into::into);
+        Self(Inner::Stream(UnsyncBoxBody::new(StreamBody::new(frames))))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.0 {
+            Inner::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Inner::Stream(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Full(bytes) => bytes.is_none(),
+            Inner::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Inner::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
+
+/// Why a text is not the address of a producer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{url:?} is not an address of a server: use http://HOST:PORT or https://HOST[:PORT]")]
+pub struct InvalidBaseUrl {
+    url: String,
+}
+
+/// A way to a producer. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Transport(Arc<Way>);
+
+enum Way {
+    Http(Box<Http>),
+    InProcess(Box<dyn Fn(Request<Body>) -> BoxFuture<'static, Result<Answer, BoxError>> + Send + Sync>),
+}
+
+struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    scheme: Scheme,
+    authority: Authority,
+    /// What precedes every path, without a slash at its end.
+    prefix: String,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transport({})", self.address())
+    }
+}
+
+impl Transport {
+    /// Through a socket to `http://…` or `https://…` (roots of the Mozilla list), with a pool of kept-alive connections.
+    pub fn http(base_url: &str) -> Result<Self, InvalidBaseUrl> {
+        let invalid = || InvalidBaseUrl { url: base_url.to_owned() };
+        let parts = base_url.trim().parse::<Uri>().map_err(|_| invalid())?.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(invalid()) };
+        let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
+        if (scheme != Scheme::HTTP && scheme != Scheme::HTTPS)
+            || query.is_some()
+            || authority.as_str().contains('@')
+        {
+            return Err(invalid());
+        }
+        let prefix =
+            parts.path_and_query.map_or(String::new(), |path| path.path().trim_end_matches('/').to_owned());
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(Duration::from_secs(30)));
+        let connector = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .build(connector);
+        Ok(Self(Arc::new(Way::Http(Box::new(Http { client, scheme, authority, prefix })))))
+    }
+
+    /// Straight into `service`, such as the producer's router: no socket, no serialization of the request's head.
+    pub fn in_process<S, B>(service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Arc::new(Way::InProcess(Box::new(move |request| {
+            let answer = service.clone().oneshot(request);
+            answer
+                .map(|answer| match answer {
+                    Ok(answer) => Ok(answer.map(|body| UnsyncBoxBody::new(body.map_err(Into::into)))),
+                    Err(error) => Err(error.into()),
+                })
+                .boxed()
+        }))))
+    }
+
+    /// Where it leads, for messages.
+    pub fn address(&self) -> String {
+        match &*self.0 {
+            Way::Http(http) => format!("{}://{}{}", http.scheme, http.authority, http.prefix),
+            Way::InProcess(_) => "this process".to_owned(),
+        }
+    }
+
+    /// Sends `request`, whose URI is a path with its query, and waits for the answer's head.
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Answer, TransportError> {
+        match &*self.0 {
+            Way::InProcess(call) => {
+                call(request).await.map_err(|error| TransportError::Broken(error.to_string()))
+            }
+            Way::Http(http) => {
+                *request.uri_mut() = http.absolute(request.uri())?;
+                match http.client.request(request).await {
+                    Ok(answer) => Ok(answer.map(|body| UnsyncBoxBody::new(body.map_err(Into::into)))),
+                    Err(error) if error.is_connect() => {
+                        Err(TransportError::Connect { address: self.address(), reason: root_cause(&error) })
+                    }
+                    Err(error) => Err(TransportError::Broken(root_cause(&error))),
+                }
+            }
+        }
+    }
+}
+
+impl Http {
+    fn absolute(&self, path: &Uri) -> Result<Uri, TransportError> {
+        let path = path.path_and_query().map_or("/", PathAndQuery::as_str);
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(format!("{}{path}", self.prefix))
+            .build()
+            .map_err(|error| TransportError::Broken(error.to_string()))
+    }
+}
+
+/// The innermost error says what happened; the outer ones only where.
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_scheme_a_host_and_perhaps_a_prefix() {
+        for (given, kept) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("https://gantry.example/", "https://gantry.example"),
+            ("https://example.com/tools/gantry/", "https://example.com/tools/gantry"),
+        ] {
+            assert_eq!(Transport::http(given).unwrap().address(), kept);
+        }
+        for bad in
+            ["", "localhost", "localhost:8080", "ftp://host", "http://", "http://me@host", "http://h/?q=1"]
+        {
+            assert!(Transport::http(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_body_tells_its_length() {
+        use http_body::Body as _;
+        assert_eq!(Body::empty().size_hint().exact(), Some(0));
+        assert!(Body::full(Bytes::new()).is_end_stream());
+        assert_eq!(Body::full(Bytes::from_static(b"abc")).size_hint().exact(), Some(3));
+    }
+}
