@@ -1,13 +1,17 @@
 //! The truth: runs, logs, results, the fleet, credentials. One small trait per aggregate, so that SQLite and a document
-//! database can each keep it; one contract suite ([`contract`]) says what every backend promises.
+//! database can each keep it; one contract suite (`contract`, behind the feature of that name) says what every backend promises.
 //!
 //! Every invariant is one guarded write to one document; nothing needs a transaction across documents. Backends never
 //! interpret a run: they store what the domain computed if the version still is the expected one.
 
 mod auth;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod dispatch;
 mod logs;
+mod record;
 mod runs;
+pub mod sqlite;
 mod test_results;
 mod workers;
 

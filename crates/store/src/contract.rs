@@ -1,0 +1,75 @@
+//! What every backend promises, as one suite: each function is one behaviour and needs a store of its own. A backend runs
+//! it with [`store_contract!`](crate::store_contract); a server that is missing fails it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a contract is refused by panicking")]
+
+pub mod accepting;
+pub mod changing;
+pub mod credentials;
+pub mod dispatching;
+pub mod fixtures;
+pub mod fleet;
+pub mod leases;
+pub mod lists;
+pub mod logs;
+pub mod reconciling;
+pub mod results;
+
+/// Makes a test of every behaviour. `$make` is an async function without arguments that answers fresh [`Stores`] and
+/// whatever must stay alive meanwhile.
+///
+/// [`Stores`]: crate::Stores
+#[macro_export]
+macro_rules! store_contract {
+    ($backend:ident, $make:path) => {
+        mod $backend {
+            use super::*;
+            $crate::store_contract! { @tests $make;
+                accepting: a_run_is_stored_as_accepted, numbers_count_up_inside_an_organization,
+                    fifty_parallel_accepts_with_one_key_make_one_run, a_key_used_with_another_body_is_refused,
+                    keys_of_two_organizations_never_meet, a_replay_shows_the_run_as_it_is_now,
+                    a_forgotten_key_can_be_used_again, the_same_id_again_is_the_same_run,
+                    a_tenant_sees_only_its_own_runs, an_import_keeps_runs_as_they_are;
+                changing: a_change_needs_the_version_before_it, a_change_of_nothing_is_not_found,
+                    of_many_parallel_changes_one_wins, every_state_survives_storing,
+                    only_a_run_that_is_over_can_be_deleted, deleting_takes_everything_along;
+                leases: a_renewal_moves_the_expiry_and_no_version, a_lease_that_is_over_cannot_be_renewed,
+                    a_renewal_says_that_somebody_cancelled, a_renewal_during_a_change_is_kept,
+                    a_new_lease_does_not_inherit_the_old_expiry, expired_leases_come_longest_over_first,
+                    leased_runs_are_found_by_worker;
+                reconciling: due_runs_come_when_their_time_has_come, unclaimed_runs_come_oldest_first,
+                    waiting_runs_are_pending_or_queued, unsealed_logs_are_those_of_ended_attempts,
+                    runs_ahead_are_those_dispatched_before;
+                lists: a_list_is_newest_first_in_pages, every_filter_is_kept, filters_are_combined,
+                    a_list_stays_put_while_runs_come_in, a_search_through_too_many_runs_gives_a_partial_page,
+                    groups_count_their_runs;
+                dispatching: organizations_take_turns, a_late_organization_is_among_the_first_two,
+                    idling_earns_no_credit, one_organization_goes_by_priority_then_age,
+                    a_call_gives_no_run_twice, a_run_not_dispatched_after_all_is_found_again,
+                    only_runs_that_wait_for_workers_are_ready, pools_do_not_meet,
+                    a_limit_is_never_exceeded, places_are_taken_all_or_none, taking_places_again_changes_nothing,
+                    places_are_given_back, blocked_runs_are_found_by_their_limit, depths_count_what_is_not_over;
+                logs: chunks_are_read_back_as_appended, the_same_chunk_again_is_fine, a_gap_is_refused,
+                    other_bytes_are_refused, reading_begins_inside_a_chunk, attempts_and_tenants_have_their_own_log,
+                    a_cleared_log_is_empty;
+                results: results_keep_their_order, results_are_replaced_as_a_whole, results_are_found_by_status;
+                fleet: a_worker_is_stored_as_it_says, draining_survives_what_a_worker_says,
+                    workers_are_listed_newest_first, workers_are_forgotten;
+                credentials: an_installation_keeps_its_id, only_the_first_bootstrap_counts, keys_are_found_by_hash,
+                    a_healthy_store_says_so;
+            }
+        }
+    };
+    (@tests $make:path; $($subject:ident: $($behaviour:ident),+;)*) => {$(
+        mod $subject {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $behaviour() {
+                    let (stores, _alive) = $make().await;
+                    $crate::contract::$subject::$behaviour(stores).await;
+                }
+            )+
+        }
+    )*};
+}

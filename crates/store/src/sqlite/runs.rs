@@ -1,0 +1,440 @@
+//! Runs: accepting, changing, finding, deleting.
+
+use async_trait::async_trait;
+use gantry_domain::id::{OrganizationId, RunId, WorkerId};
+use gantry_domain::run::{Hold, Run, RunState, RunStatus};
+use gantry_domain::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use super::row::{Changing, Id, Stored, key, status_code, status_of, turn};
+use super::writer::Writing;
+use super::{Sqlite, list, statements as sql};
+use crate::{
+    Accepted, Deleted, Durability, Group, LeaseRef, ListFilter, NewRun, Page, Renewal, Result, RunStore,
+    Transition,
+};
+
+/// Rows that one command imports or forgets, so that others get their turn.
+const BULK: usize = 500;
+
+/// What a command found, before it is decoded outside the writer.
+enum Tried<T> {
+    Done(T),
+    Found(Stored),
+    Refused,
+}
+
+#[async_trait]
+impl RunStore for Sqlite {
+    async fn accept(&self, new: NewRun) -> Result<Accepted> {
+        let mut run = Run {
+            id: new.id,
+            organization: new.organization,
+            number: 0,
+            version: 1,
+            spec: new.spec,
+            trigger: new.trigger,
+            created_at: new.created_at,
+            queued_at: None,
+            finished_at: None,
+            state: RunState::Pending { hold: Hold::Workers },
+            cancel: None,
+            attempts: Vec::new(),
+            retries_used: 0,
+            losses: 0,
+            holding: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let row = NewRow::of(&run)?;
+        let idempotency = new.idempotency;
+        let tried = self
+            .writer
+            .write(Durability::Synced, move |writing| {
+                if let Some(wanted) = &idempotency {
+                    let mut same_key = writing.connection.prepare_cached(sql::RUN_BY_IDEMPOTENCY)?;
+                    let found = same_key
+                        .query_row(params![row.organization, wanted.key], |found| {
+                            Ok((Stored::read(found)?, found.get::<_, [u8; 32]>(6)?))
+                        })
+                        .optional()?;
+                    if let Some((stored, body_hash)) = found {
+                        let same = body_hash == wanted.body_hash;
+                        return Ok(if same { Tried::Found(stored) } else { Tried::Refused });
+                    }
+                }
+                // The same id again is the same request again: its answer was lost.
+                if let Some(stored) = tenants_run(writing.connection, row.organization, row.id)? {
+                    return Ok(Tried::Found(stored));
+                }
+                let number = writing.ledger.next_number(writing.connection, row.organization)?;
+                let idempotency = idempotency.as_ref().map(|i| (i.key.as_str(), &i.body_hash));
+                row.insert(writing, number, idempotency)?;
+                Ok(Tried::Done(number))
+            })
+            .await?;
+        Ok(match tried {
+            Tried::Done(number) => {
+                run.number = number;
+                Accepted::Created(run)
+            }
+            Tried::Found(stored) => Accepted::Replayed(stored.decode()?),
+            Tried::Refused => Accepted::KeyReused,
+        })
+    }
+
+    async fn get(&self, organization: OrganizationId, id: RunId) -> Result<Option<Run>> {
+        let (organization, id) = (key(organization.as_u128()), key(id.as_u128()));
+        self.readers
+            .read(move |connection| tenants_run(connection, organization, id)?.map(Stored::decode).transpose())
+            .await
+    }
+
+    async fn find(&self, id: RunId) -> Result<Option<Run>> {
+        let id = key(id.as_u128());
+        self.readers.read(move |connection| any_run(connection, id)?.map(Stored::decode).transpose()).await
+    }
+
+    async fn transition(&self, next: &Run, durability: Durability) -> Result<Transition> {
+        let id = key(next.id.as_u128());
+        let (pool, group) = (next.spec.pool.clone(), next.spec.group.clone());
+        let changing = Changing::of(next)?;
+        let tried = self
+            .writer
+            .write(durability, move |writing| {
+                let Some(standing) = Standing::of(writing.connection, id)? else { return Ok(Tried::Refused) };
+                if standing.version + 1 != changing.version {
+                    return Ok(match any_run(writing.connection, id)? {
+                        Some(stored) => Tried::Found(stored),
+                        None => Tried::Refused,
+                    });
+                }
+                let expires_at = standing.later_expiry(&changing);
+                writing.connection.prepare_cached(sql::UPDATE_RUN)?.execute(params![
+                    standing.seq,
+                    changing.version,
+                    status_code(changing.status),
+                    changing.waits,
+                    changing.due_at,
+                    changing.limit_key,
+                    changing.queued_since,
+                    changing.worker,
+                    changing.lease_token,
+                    expires_at,
+                    changing.cancel,
+                    changing.unsealed_since,
+                    changing.record,
+                ])?;
+                let (from, to) = (Some(standing.status), Some(changing.status));
+                writing.ledger.count(standing.organization, pool.as_str(), group.as_deref(), from, to);
+                if changing.waits == Some(0) {
+                    writing.ledger.activate_lane(writing.connection, pool.as_str(), standing.organization)?;
+                }
+                Ok(Tried::Done(()))
+            })
+            .await?;
+        Ok(match tried {
+            Tried::Done(()) => Transition::Updated,
+            Tried::Found(stored) => Transition::Conflict(stored.decode()?),
+            Tried::Refused => Transition::NotFound,
+        })
+    }
+
+    async fn renew(
+        &self,
+        worker: WorkerId,
+        leases: &[LeaseRef],
+        expires_at: Timestamp,
+    ) -> Result<Vec<Renewal>> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let worker = key(worker.as_u128());
+        let leases = leases.to_vec();
+        self.writer
+            .write(Durability::Relaxed, move |writing| {
+                let mut renew = writing.connection.prepare_cached(sql::RENEW_LEASE)?;
+                leases
+                    .iter()
+                    .map(|lease| {
+                        let id = key(lease.run.as_u128());
+                        let values = params![id, worker, lease.token.as_str(), expires_at.as_millis()];
+                        let cancel = renew.query_row(values, |row| row.get(0)).optional()?;
+                        Ok(cancel.map_or(Renewal::Lost, |cancel| Renewal::Renewed { cancel }))
+                    })
+                    .collect()
+            })
+            .await
+    }
+
+    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Run>> {
+        self.many(sql::EXPIRED, [now.as_millis(), limit.into()]).await
+    }
+
+    async fn leased(&self, worker: Option<WorkerId>, limit: u32) -> Result<Vec<Run>> {
+        match worker {
+            Some(worker) => self.many(sql::LEASED_TO, (limit, key(worker.as_u128()))).await,
+            None => self.many(sql::LEASED, [limit]).await,
+        }
+    }
+
+    async fn list(
+        &self,
+        organization: OrganizationId,
+        filter: &ListFilter,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Page<Run, RunId>> {
+        let filter = filter.clone();
+        self.readers.read(move |connection| list::runs(connection, organization, &filter, after, limit)).await
+    }
+
+    async fn groups(
+        &self,
+        organization: OrganizationId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<Group, String>> {
+        let after = after.map(str::to_owned);
+        self.readers
+            .read(move |connection| list::groups(connection, organization, after.as_deref(), limit))
+            .await
+    }
+
+    async fn delete(&self, organization: OrganizationId, id: RunId) -> Result<Deleted> {
+        let (organization, id) = (key(organization.as_u128()), key(id.as_u128()));
+        self.writer
+            .write(Durability::Relaxed, move |writing| {
+                let standing = Standing::of(writing.connection, id)?;
+                let Some(standing) = standing.filter(|found| found.organization == organization) else {
+                    return Ok(Deleted::NotFound);
+                };
+                if !standing.status.is_final() {
+                    return Ok(Deleted::StillGoing(standing.status));
+                }
+                delete(writing, &standing, id)?;
+                Ok(Deleted::Deleted)
+            })
+            .await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<(Vec<Run>, Option<Timestamp>)> {
+        self.readers
+            .read(move |connection| {
+                let now = now.as_millis();
+                let next = connection
+                    .prepare_cached(sql::NEXT_DUE)?
+                    .query_row([now], |row| row.get(0))
+                    .optional()?
+                    .map(Timestamp::from_millis);
+                Ok((runs(connection, sql::DUE, params![now, limit])?, next))
+            })
+            .await
+    }
+
+    async fn unclaimed(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>> {
+        self.many(sql::UNCLAIMED, [before.as_millis(), limit.into()]).await
+    }
+
+    async fn waiting_since(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>> {
+        self.many(sql::WAITING_SINCE, [before.as_millis(), limit.into()]).await
+    }
+
+    async fn unsealed(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>> {
+        self.many(sql::UNSEALED, [before.as_millis(), limit.into()]).await
+    }
+
+    async fn ahead_of(&self, run: &Run) -> Result<u64> {
+        let (organization, id) = (key(run.organization.as_u128()), key(run.id.as_u128()));
+        let (pool, turn) = (run.spec.pool.clone(), turn(run.spec.priority));
+        self.readers
+            .read(move |connection| {
+                let mut count = connection.prepare_cached(sql::AHEAD_OF)?;
+                Ok(count.query_row(params![pool.as_str(), organization, turn, id], |row| row.get(0))?)
+            })
+            .await
+    }
+
+    async fn forget_idempotency(&self, before: Timestamp) -> Result<u64> {
+        let mut forgotten = 0;
+        loop {
+            let some = self
+                .writer
+                .write(Durability::Relaxed, move |writing| {
+                    let mut forget = writing.connection.prepare_cached(sql::FORGET_IDEMPOTENCY)?;
+                    Ok(forget.execute(params![before.as_millis(), BULK])?)
+                })
+                .await?;
+            forgotten += some as u64;
+            if some < BULK {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    async fn import(&self, runs: Vec<Run>) -> Result<()> {
+        let mut rest = runs.as_slice();
+        while !rest.is_empty() {
+            let (part, tail) = rest.split_at(rest.len().min(BULK));
+            rest = tail;
+            let rows = part
+                .iter()
+                .map(|run| Ok((run.number, NewRow::of(run)?)))
+                .collect::<Result<Vec<_>>>()?;
+            let durability = if rest.is_empty() { Durability::Synced } else { Durability::Relaxed };
+            self.writer
+                .write(durability, move |writing| {
+                    for (number, row) in &rows {
+                        writing.ledger.use_number(writing.connection, row.organization, *number)?;
+                        row.insert(writing, *number, None)?;
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Sqlite {
+    /// The runs that a statement finds.
+    async fn many(&self, query: &'static str, values: impl rusqlite::Params + Send + 'static) -> Result<Vec<Run>> {
+        self.readers.read(move |connection| runs(connection, query, values)).await
+    }
+}
+
+/// The runs that a statement finds.
+pub(super) fn runs(connection: &Connection, query: &str, values: impl rusqlite::Params) -> Result<Vec<Run>> {
+    let mut statement = connection.prepare_cached(query)?;
+    let mut rows = statement.query(values)?;
+    let mut runs = Vec::new();
+    while let Some(row) = rows.next()? {
+        runs.push(Stored::read(row)?.decode()?);
+    }
+    Ok(runs)
+}
+
+fn any_run(connection: &Connection, id: Id) -> Result<Option<Stored>> {
+    Ok(connection.prepare_cached(sql::RUN_BY_ID)?.query_row([id], Stored::read).optional()?)
+}
+
+fn tenants_run(connection: &Connection, organization: Id, id: Id) -> Result<Option<Stored>> {
+    Ok(connection.prepare_cached(sql::RUN_OF)?.query_row([id, organization], Stored::read).optional()?)
+}
+
+/// What a write must know about the row it changes.
+struct Standing {
+    seq: i64,
+    version: u64,
+    status: RunStatus,
+    lease_token: Option<String>,
+    lease_expires_at: Option<i64>,
+    organization: Id,
+}
+
+impl Standing {
+    fn of(connection: &Connection, id: Id) -> Result<Option<Self>> {
+        let mut statement = connection.prepare_cached(sql::STANDING)?;
+        let mut rows = statement.query([id])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(Self {
+            seq: row.get(0)?,
+            version: row.get(1)?,
+            status: status_of(row.get(2)?)?,
+            lease_token: row.get(3)?,
+            lease_expires_at: row.get(4)?,
+            organization: row.get(5)?,
+        }))
+    }
+
+    /// Renewals touch no version, so one may have come since `changing` was computed.
+    fn later_expiry(&self, changing: &Changing) -> Option<i64> {
+        if self.lease_token == changing.lease_token {
+            self.lease_expires_at.max(changing.lease_expires_at)
+        } else {
+            changing.lease_expires_at
+        }
+    }
+}
+
+fn delete(writing: &mut Writing<'_>, standing: &Standing, id: Id) -> Result<()> {
+    let connection = writing.connection;
+    let (pool, group): (String, Option<String>) = connection
+        .prepare_cached(sql::DELETE_RUN)?
+        .query_row([standing.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    connection.prepare_cached(sql::CLEAR_ALL_CHUNKS)?.execute([standing.organization, id])?;
+    connection.prepare_cached(sql::CLEAR_ALL_BLOCKS)?.execute([standing.organization, id])?;
+    connection.prepare_cached(sql::GIVE_ALL_PLACES_BACK)?.execute([id])?;
+    writing.ledger.count(standing.organization, &pool, group.as_deref(), Some(standing.status), None);
+    Ok(())
+}
+
+/// A run's row, but for what is only known when it is inserted.
+struct NewRow {
+    id: Id,
+    organization: Id,
+    pool: String,
+    turn: u8,
+    project: Option<String>,
+    environment: Option<String>,
+    group: Option<String>,
+    created_at: i64,
+    changing: Changing,
+}
+
+impl NewRow {
+    fn of(run: &Run) -> Result<Self> {
+        Ok(Self {
+            id: key(run.id.as_u128()),
+            organization: key(run.organization.as_u128()),
+            pool: run.spec.pool.as_str().to_owned(),
+            turn: turn(run.spec.priority),
+            project: run.spec.project.clone(),
+            environment: run.spec.environment.clone(),
+            group: run.spec.group.clone(),
+            created_at: run.created_at.as_millis(),
+            changing: Changing::of(run)?,
+        })
+    }
+
+    fn insert(
+        &self,
+        writing: &mut Writing<'_>,
+        number: u64,
+        idempotency: Option<(&str, &[u8; 32])>,
+    ) -> Result<()> {
+        let changing = &self.changing;
+        let (idempotency_key, body_hash) = idempotency.unzip();
+        let values: [&dyn ToSql; 23] = [
+            &self.id,
+            &self.organization,
+            &number,
+            &changing.version,
+            &status_code(changing.status),
+            &self.pool,
+            &self.turn,
+            &self.project,
+            &self.environment,
+            &self.group,
+            &self.created_at,
+            &changing.waits,
+            &changing.due_at,
+            &changing.limit_key,
+            &changing.queued_since,
+            &changing.worker,
+            &changing.lease_token,
+            &changing.lease_expires_at,
+            &changing.cancel,
+            &changing.unsealed_since,
+            &idempotency_key,
+            &body_hash,
+            &changing.record,
+        ];
+        writing.connection.prepare_cached(sql::INSERT_RUN)?.execute(values)?;
+        let (group, status) = (self.group.as_deref(), Some(changing.status));
+        writing.ledger.count(self.organization, &self.pool, group, None, status);
+        if changing.waits == Some(0) {
+            writing.ledger.activate_lane(writing.connection, &self.pool, self.organization)?;
+        }
+        Ok(())
+    }
+}

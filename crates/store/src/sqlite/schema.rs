@@ -1,0 +1,40 @@
+//! The file's layout and how it gets from one version to the next.
+
+use rusqlite::Connection;
+
+use crate::{Result, StoreError};
+
+/// Step `n` leads from version `n` to `n + 1`; a step that has been released never changes.
+const STEPS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+
+/// "GNTR": tells our files from other programs' databases.
+#[cfg(test)]
+pub(super) const APPLICATION_ID: i32 = 0x474e_5452;
+
+/// Brings the file to the present version, each step in its own transaction.
+pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
+    loop {
+        let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let version: u32 = step.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let known = STEPS.len() as u32;
+        if version > known {
+            return Err(StoreError::TooNew { found: version, known });
+        }
+        if version == 0 {
+            refuse_foreign(&step)?;
+        }
+        let Some(sql) = STEPS.get(version as usize) else { return Ok(()) };
+        step.execute_batch(sql)?;
+        step.pragma_update(None, "user_version", version + 1)?;
+        step.commit()?;
+        tracing::info!(from = version, to = version + 1, "the store's schema was brought forward");
+    }
+}
+
+fn refuse_foreign(connection: &Connection) -> Result<()> {
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 {
+        return Err(StoreError::Corrupt("the file is another program's database".to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Every statement, in one place, so that a test can ask SQLite for the plan of each and refuse one that scans `runs`.
+
+macro_rules! statements {
+    ($($name:ident = $($sql:literal)+;)*) => {
+        $(pub(super) const $name: &str = concat!($($sql, " ",)+);)*
+
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name),)*];
+    };
+}
+
+statements! {
+    // --- runs: single ones
+    INSERT_RUN = "INSERT INTO runs (id, organization, number, version, status, pool, turn, project, environment, grp,"
+        "created_at, waits, due_at, limit_key, queued_since, worker, lease_token, lease_expires_at, cancel,"
+        "unsealed_since, idempotency_key, idempotency_hash, record)"
+        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23)";
+    UPDATE_RUN = "UPDATE runs SET version=?2, status=?3, waits=?4, due_at=?5, limit_key=?6, queued_since=?7, worker=?8,"
+        "lease_token=?9, lease_expires_at=?10, cancel=?11, unsealed_since=?12, record=?13 WHERE seq=?1";
+    STANDING = "SELECT seq, version, status, lease_token, lease_expires_at, organization FROM runs WHERE id=?1";
+    DELETE_RUN = "DELETE FROM runs WHERE seq=?1 RETURNING pool, grp";
+    RUN_BY_ID = "SELECT id, organization, number, version, lease_expires_at, record FROM runs WHERE id=?1";
+    RUN_OF = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE id=?1 AND +organization=?2";
+    RUN_BY_IDEMPOTENCY = "SELECT id, organization, number, version, lease_expires_at, record, idempotency_hash FROM runs"
+        "WHERE organization=?1 AND idempotency_key=?2";
+    FORGET_IDEMPOTENCY = "UPDATE runs SET idempotency_key=NULL, idempotency_hash=NULL WHERE seq IN"
+        "(SELECT seq FROM runs WHERE idempotency_key IS NOT NULL AND created_at<?1 LIMIT ?2)";
+    RENEW_LEASE = "UPDATE runs SET lease_expires_at=max(lease_expires_at, ?4)"
+        "WHERE id=?1 AND worker=?2 AND lease_token=?3 RETURNING cancel";
+    LAST_NUMBER = "SELECT last FROM numbers WHERE organization=?1";
+    SET_LAST_NUMBER = "INSERT INTO numbers (organization, last) VALUES (?1,?2)"
+        "ON CONFLICT (organization) DO UPDATE SET last=max(last, excluded.last)";
+
+    // --- runs: for reconcilers
+    EXPIRED = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE lease_expires_at IS NOT NULL AND lease_expires_at<?1 ORDER BY lease_expires_at LIMIT ?2";
+    LEASED = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE lease_expires_at IS NOT NULL ORDER BY lease_expires_at LIMIT ?1";
+    LEASED_TO = "SELECT id, organization, number, version, lease_expires_at, record FROM runs INDEXED BY runs_leased"
+        "WHERE lease_expires_at IS NOT NULL AND worker=?2 ORDER BY lease_expires_at LIMIT ?1";
+    DUE = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE waits=1 AND due_at<=?1 ORDER BY due_at LIMIT ?2";
+    NEXT_DUE = "SELECT due_at FROM runs WHERE waits=1 AND due_at>?1 ORDER BY due_at LIMIT 1";
+    UNCLAIMED = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE queued_since IS NOT NULL AND queued_since<?1 ORDER BY queued_since LIMIT ?2";
+    WAITING_SINCE = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE status<2 AND created_at<?1 ORDER BY created_at LIMIT ?2";
+    UNSEALED = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE unsealed_since IS NOT NULL AND unsealed_since<?1 ORDER BY unsealed_since LIMIT ?2";
+    AHEAD_OF = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE waits=0 AND pool=?1 AND organization=?2"
+        "AND (turn, id) < (?3, ?4) LIMIT 1000)";
+
+    // --- runs: lists, newest first
+    LIST_ALL = "SELECT id, organization, number, version, lease_expires_at, record, status, project, environment, grp,"
+        "created_at FROM runs INDEXED BY runs_by_organization WHERE organization=?1 AND id<?2 ORDER BY id DESC LIMIT ?3";
+    LIST_STATUS = "SELECT id, organization, number, version, lease_expires_at, record, status, project, environment, grp,"
+        "created_at FROM runs INDEXED BY runs_by_status WHERE organization=?1 AND id<?2 AND status=?4"
+        "ORDER BY id DESC LIMIT ?3";
+    LIST_PROJECT = "SELECT id, organization, number, version, lease_expires_at, record, status, project, environment, grp,"
+        "created_at FROM runs INDEXED BY runs_by_project WHERE organization=?1 AND id<?2 AND project=?4"
+        "ORDER BY id DESC LIMIT ?3";
+    LIST_ENVIRONMENT = "SELECT id, organization, number, version, lease_expires_at, record, status, project, environment,"
+        "grp, created_at FROM runs INDEXED BY runs_by_environment WHERE organization=?1 AND id<?2 AND environment=?4"
+        "ORDER BY id DESC LIMIT ?3";
+    LIST_GROUP = "SELECT id, organization, number, version, lease_expires_at, record, status, project, environment, grp,"
+        "created_at FROM runs INDEXED BY runs_by_group WHERE organization=?1 AND id<?2 AND grp=?4"
+        "ORDER BY id DESC LIMIT ?3";
+    NEWEST_BEFORE = "SELECT id FROM runs WHERE organization=?1 AND created_at<?2 ORDER BY created_at DESC, id DESC LIMIT 1";
+    GROUPS = "SELECT name, status, runs FROM groups WHERE organization=?1 AND name>?2 ORDER BY name, status LIMIT ?3";
+    GROUP_LAST_CREATED = "SELECT created_at FROM runs WHERE organization=?1 AND grp=?2 ORDER BY id DESC LIMIT 1";
+    COUNT_IN_GROUP = "INSERT INTO groups (organization, name, status, runs) VALUES (?1,?2,?3,?4)"
+        "ON CONFLICT (organization, name, status) DO UPDATE SET runs=runs+excluded.runs";
+    FORGET_EMPTY_GROUP = "DELETE FROM groups WHERE organization=?1 AND name=?2 AND runs=0";
+
+    // --- dispatching
+    ACTIVATE_LANE = "INSERT INTO lanes (pool, organization, vtime, active) SELECT ?1, ?2, now, 1 FROM"
+        "(SELECT coalesce((SELECT min(vtime) FROM lanes WHERE pool=?1 AND active=1),"
+        "(SELECT max(vtime) FROM lanes WHERE pool=?1), 0) AS now) WHERE true"
+        "ON CONFLICT (pool, organization) DO UPDATE SET active=1, vtime=max(vtime, excluded.vtime) WHERE active=0";
+    NEXT_LANE = "SELECT vtime, organization FROM lanes WHERE pool=?1 AND active=1 AND (vtime, organization) > (?2, ?3)"
+        "ORDER BY vtime, organization LIMIT 1";
+    MOVE_LANE = "UPDATE lanes SET vtime=?3, active=?4 WHERE pool=?1 AND organization=?2";
+    LANE_HEAD = "SELECT id, organization, number, version, lease_expires_at, record, turn FROM runs"
+        "WHERE waits=0 AND pool=?1 AND organization=?2 AND (turn, id) > (?3, ?4) ORDER BY turn, id LIMIT 1";
+    TAKE_PLACE = "INSERT INTO limit_holders (key, run)"
+        "SELECT ?1, ?2 WHERE (SELECT count(*) FROM limit_holders WHERE key=?1) < ?3"
+        "ON CONFLICT DO NOTHING";
+    HAS_PLACE = "SELECT 1 FROM limit_holders WHERE key=?1 AND run=?2";
+    GIVE_PLACE_BACK = "DELETE FROM limit_holders WHERE key=?1 AND run=?2";
+    GIVE_ALL_PLACES_BACK = "DELETE FROM limit_holders WHERE run=?1";
+    HOLDERS = "SELECT key, run FROM limit_holders ORDER BY key, run";
+    BLOCKED_ON = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE waits=2 AND limit_key=?1 ORDER BY turn, id LIMIT ?2";
+    NEXT_BLOCKING_KEY = "SELECT limit_key FROM runs WHERE waits=2 AND limit_key>?1 ORDER BY limit_key LIMIT 1";
+    COUNT_WAITING = "SELECT pool, organization, count(*) FROM runs WHERE status<2 GROUP BY pool, organization";
+    COUNT_QUEUED = "SELECT pool, organization, count(*) FROM runs WHERE queued_since IS NOT NULL"
+        "GROUP BY pool, organization";
+    COUNT_LEASED = "SELECT pool, organization, count(*) FROM runs WHERE lease_expires_at IS NOT NULL"
+        "GROUP BY pool, organization";
+    WORKER_POOLS = "SELECT DISTINCT pool FROM workers";
+
+    // --- logs
+    LOG_END = "SELECT stop FROM log_chunks WHERE organization=?1 AND run=?2 AND attempt=?3 ORDER BY start DESC LIMIT 1";
+    INSERT_CHUNK = "INSERT INTO log_chunks (organization, run, attempt, start, stop, body) VALUES (?1,?2,?3,?4,?5,?6)";
+    READ_CHUNKS = "SELECT start, body FROM log_chunks WHERE organization=?1 AND run=?2 AND attempt=?3 AND start>="
+        "coalesce((SELECT max(start) FROM log_chunks WHERE organization=?1 AND run=?2 AND attempt=?3 AND start<=?4), 0)"
+        "AND stop>?4 ORDER BY start";
+    CLEAR_CHUNKS = "DELETE FROM log_chunks WHERE organization=?1 AND run=?2 AND attempt=?3";
+    CLEAR_ALL_CHUNKS = "DELETE FROM log_chunks WHERE organization=?1 AND run=?2";
+
+    // --- test results
+    INSERT_BLOCK = "INSERT INTO test_blocks (organization, run, attempt, first, count, statuses, body)"
+        "VALUES (?1,?2,?3,?4,?5,?6,?7)";
+    READ_BLOCKS = "SELECT first, body FROM test_blocks WHERE organization=?1 AND run=?2 AND attempt=?3"
+        "AND first+count>?4 AND (statuses & ?5) != 0 ORDER BY first";
+    CLEAR_BLOCKS = "DELETE FROM test_blocks WHERE organization=?1 AND run=?2 AND attempt=?3";
+    CLEAR_ALL_BLOCKS = "DELETE FROM test_blocks WHERE organization=?1 AND run=?2";
+
+    // --- workers
+    WORKER = "SELECT record FROM workers WHERE id=?1";
+    PUT_WORKER = "INSERT OR REPLACE INTO workers (id, pool, draining, registered_at, last_seen_at, record)"
+        "VALUES (?1,?2,?3,?4,?5,?6)";
+    WORKERS = "SELECT record FROM workers ORDER BY registered_at DESC, id DESC";
+    FORGET_WORKERS = "DELETE FROM workers WHERE id=?1 OR last_seen_at<?2";
+
+    // --- settings and credentials
+    SETTING = "SELECT value FROM settings WHERE name=?1";
+    ADD_SETTING = "INSERT INTO settings (name, value) VALUES (?1,?2) ON CONFLICT DO NOTHING";
+    PUT_SETTING = "INSERT OR REPLACE INTO settings (name, value) VALUES (?1,?2)";
+    ANY_ORGANIZATION = "SELECT 1 FROM organizations LIMIT 1";
+    ORGANIZATION = "SELECT id, name, created_at FROM organizations WHERE id=?1";
+    INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES (?1,?2,?3)";
+    INSERT_USER = "INSERT INTO users (id, organization, email, password_hash, created_at) VALUES (?1,?2,?3,?4,?5)";
+    INSERT_KEY = "INSERT INTO api_keys (id, organization, name, secret_hash, created_at, revoked_at)"
+        "VALUES (?1,?2,?3,?4,?5,?6)";
+    KEY_BY_HASH = "SELECT id, organization, name, secret_hash, created_at, revoked_at FROM api_keys WHERE secret_hash=?1";
+}
