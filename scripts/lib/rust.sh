@@ -18,20 +18,35 @@ apt_cargo_suffices() {
   [ -n "$v" ] && [ "$v" != "(none)" ] && at_least "$TOOLCHAIN" "$v"
 }
 
+# The same official installer, from the two places that serve it.
+RUSTUP_INSTALLERS="https://sh.rustup.rs https://static.rust-lang.org/rustup/rustup-init.sh"
+
+run_rustup_installer() { # file
+  local url
+  for url in $RUSTUP_INSTALLERS; do
+    curl --proto '=https' --tlsv1.2 -sSf --retry 2 --max-time 120 -o "$1" "$url" 2>/dev/null || continue
+    quietly sh "$1" -y -q --no-modify-path --profile minimal --default-toolchain none && return 0
+  done
+  return 1
+}
+
 install_rustup() {
-  if [ "$(apt_candidate rustup)" ] && [ "$(apt_candidate rustup)" != "(none)" ]; then
+  local candidate installer outcome=0
+  candidate=$(apt_candidate rustup)
+  if [ -n "$candidate" ] && [ "$candidate" != "(none)" ]; then
     ensure_packages rustup
-  else
-    say "installing rustup with its own installer"
-    curl --proto '=https' --tlsv1.2 -sSf --max-time 300 https://sh.rustup.rs 2>/dev/null \
-      | sh -s -- -y -q --profile minimal --default-toolchain none >/dev/null 2>&1 || return 1
+    return 0
   fi
-  have rustup
+  say "installing rustup with its own installer"
+  installer=$(mktemp)
+  run_rustup_installer "$installer" || outcome=1
+  rm -f "$installer"
+  return "$outcome"
 }
 
 ensure_rust() {
   export PATH="$HOME/.cargo/bin:$PATH"
-  ensure_packages build-essential cmake pkg-config ca-certificates curl
+  ensure_packages build-essential pkg-config ca-certificates curl
   if have cargo && cargo_suffices; then return 0; fi
   step "Rust $TOOLCHAIN"
   if ! have rustup && apt_cargo_suffices; then ensure_packages cargo rustc rustfmt rust-clippy
