@@ -1,6 +1,6 @@
 //! Processes as `/proc` shows them: descendants, what they use, which sandbox they came from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -108,27 +108,27 @@ fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Processes that carry the mark of this sandbox.
-fn marked(sandbox: &Path) -> Vec<Seen> {
-    let mark = [MARKER.as_bytes(), b"=", sandbox.as_os_str().as_encoded_bytes()].concat();
-    let carries = |seen: &Seen| {
-        fs::read(format!("/proc/{}/environ", seen.pid))
-            .is_ok_and(|environ| environ.split(|&byte| byte == 0).any(|entry| entry == mark))
-    };
-    all_processes().filter(carries).collect()
-}
-
 /// Kills one round of what still runs for a sandbox and says whether there was anything.
 ///
-/// Descendants go before their roots, because the topmost may be a live shim, below which even a process without the
-/// mark is found.
+/// A live shim goes last: as long as it is there, even processes that dropped the mark are found below it.
 pub(super) fn kill_marked(sandbox: &Path) -> bool {
-    let marked: HashMap<i32, Seen> = marked(sandbox).into_iter().map(|seen| (seen.pid, seen)).collect();
-    let (below, roots): (Vec<Seen>, Vec<Seen>) =
-        marked.values().copied().partition(|seen| marked.contains_key(&seen.parent));
-    let mut victims: BTreeMap<i32, Seen> = below.into_iter().map(|seen| (seen.pid, seen)).collect();
-    victims.extend(roots.iter().flat_map(|root| descendants(root.pid)).map(|seen| (seen.pid, seen)));
-    let targets = if victims.is_empty() { roots } else { victims.into_values().collect() };
+    let mark = [MARKER.as_bytes(), b"=", sandbox.as_os_str().as_encoded_bytes()].concat();
+    let (mut shims, mut others) = (Vec::new(), HashMap::new());
+    for seen in all_processes() {
+        let environ = fs::read(format!("/proc/{}/environ", seen.pid)).unwrap_or_default();
+        let mut variables = environ.split(|&byte| byte == 0).filter(|variable| !variable.is_empty());
+        if !variables.clone().any(|variable| variable == mark) {
+            continue;
+        }
+        others.extend(descendants(seen.pid).into_iter().map(|seen| (seen.pid, seen)));
+        // Only a shim has no other variable; a command always gets some.
+        if variables.nth(1).is_none() {
+            shims.push(seen);
+        } else {
+            others.insert(seen.pid, seen);
+        }
+    }
+    let targets = if others.is_empty() { shims } else { others.into_values().collect() };
     targets.iter().for_each(|&seen| signal(seen, Signal::KILL));
     !targets.is_empty()
 }

@@ -95,7 +95,9 @@ fn start(job: &Job, own_args: usize) -> Result<u32, (Stage, io::Error)> {
     stage.arg(&job.directory).args(&job.command);
     stage.env_clear().envs(job.environment.iter().map(|(name, value)| (name, value)));
     stage.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
-    let command = stage.spawn().map_err(shim)?.id();
+    let too_big = |error: &io::Error| error.kind() == io::ErrorKind::ArgumentListTooLong;
+    let command =
+        stage.spawn().map_err(|e| (if too_big(&e) { Stage::Execute } else { Stage::Shim }, e))?.id();
     drop(stage);
     // The other end closes when the command replaced the stage; before that it says what went wrong.
     let mut failure = Vec::new();

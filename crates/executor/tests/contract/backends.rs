@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use gantry_domain::id::{InstallationId, WorkerId};
+use gantry_executor::docker::{DEFAULT_HOST, DockerExecutor, DockerOptions, NetworkOptions};
 use gantry_executor::fake::FakeExecutor;
 use gantry_executor::process::{ProcessExecutor, ProcessOptions, ShimProgram};
 use gantry_executor::{Executor, Owner};
@@ -105,5 +107,62 @@ impl Backend for Process {
 
     fn extra_variables(&self) -> &'static [&'static str] {
         &["PATH", "LANG", "HOME", "TMPDIR", "GANTRY_SANDBOX"]
+    }
+}
+
+pub struct Docker {
+    executor: Arc<dyn Executor>,
+    first: Arc<DockerExecutor>,
+    second: Arc<DockerExecutor>,
+}
+
+pub async fn docker() -> Docker {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| DEFAULT_HOST.to_owned());
+    let installation = InstallationId::new();
+    let connect = async || {
+        let owner = Owner { installation, worker: WorkerId::new() };
+        let mut options = DockerOptions::new(&host, owner);
+        // Making networks takes longer than all of the rest.
+        options.network = NetworkOptions::None;
+        let docker = DockerExecutor::connect(options).await;
+        Arc::new(docker.unwrap_or_else(|error| {
+            panic!("this needs a Docker engine: run `scripts/services start docker` ({error})")
+        }))
+    };
+    let (first, second) = (connect().await, connect().await);
+    Docker { executor: first.clone(), first, second }
+}
+
+impl Backend for Docker {
+    fn executor(&self) -> &Arc<dyn Executor> {
+        &self.executor
+    }
+
+    fn other_worker(&self) -> Arc<dyn Executor> {
+        self.second.clone()
+    }
+
+    fn command(&self, act: &Act) -> Vec<String> {
+        shell(act)
+    }
+
+    fn image(&self) -> Option<String> {
+        Some("busybox:1.36".to_owned())
+    }
+
+    fn extra_variables(&self) -> &'static [&'static str] {
+        // The image's own and the engine's.
+        &["PATH", "HOME", "HOSTNAME"]
+    }
+
+    fn more_than_buffers(&self) -> usize {
+        64 * 1024 * 1024
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.first.close().await.unwrap();
+            self.second.close().await.unwrap();
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! How a command ended is told the same way everywhere.
 
+use futures::StreamExt as _;
 use gantry_executor::{ExecutorError, Exit};
 
 use crate::{Act, Backend, Silent, destroy, run, soon, spec};
@@ -23,8 +24,14 @@ pub async fn a_signal_counts_from_128(backend: &impl Backend) {
 pub async fn a_missing_command_is_a_bad_command(backend: &impl Backend) {
     let (executor, spec) = (backend.executor(), spec(backend, &Act::Missing));
     soon(executor.prepare(&spec, &Silent)).await.unwrap();
-    let refused = soon(executor.start(spec.key)).await.err();
-    assert!(matches!(&refused, Some(ExecutorError::BadCommand(_))), "{refused:?}");
+    // Where something else than the command is started first, that tells it as a shell would.
+    match soon(executor.start(spec.key)).await {
+        Err(refused) => assert!(matches!(refused, ExecutorError::BadCommand(_)), "{refused}"),
+        Ok(output) => {
+            soon(output.collect::<Vec<_>>()).await;
+            assert_eq!(soon(executor.wait(spec.key)).await.unwrap().code, 127);
+        }
+    }
     destroy(backend, spec.key).await;
 }
 

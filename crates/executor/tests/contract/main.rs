@@ -13,10 +13,12 @@ mod stopping;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::log::LogStream;
 use gantry_domain::spec::Resources;
@@ -59,6 +61,10 @@ trait Backend: Send + Sync {
     fn more_than_buffers(&self) -> usize {
         8 * 1024 * 1024
     }
+    /// Gives back what the executor itself took.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 macro_rules! contract {
@@ -93,7 +99,7 @@ macro_rules! contract {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $behaviour() {
             let backend = $start().await;
-            crate::$subject::$behaviour(&backend).await;
+            crate::leaving_nothing(&backend, crate::$subject::$behaviour(&backend)).await;
         }
     )*};
 }
@@ -101,6 +107,21 @@ pub(crate) use contract;
 
 contract!(fake: crate::backends::fake);
 contract!(process: crate::backends::process);
+contract!(docker: crate::backends::docker);
+
+/// Tidies up after a behaviour that failed, too; one that held has nothing to tidy up.
+async fn leaving_nothing(backend: &impl Backend, behaviour: impl Future<Output = ()>) {
+    let outcome = AssertUnwindSafe(behaviour).catch_unwind().await;
+    let left = backend.executor().leftovers().await.unwrap();
+    for &key in &left {
+        backend.executor().destroy(key).await.unwrap();
+    }
+    backend.close().await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+    assert_eq!(left, []);
+}
 
 /// Long enough for a loaded machine; only a failing test waits it out.
 const LIMIT: Duration = Duration::from_secs(60);
