@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A Docker engine for the tests and the quickstart: the one that answers, or a private one. Sourced after common.sh and packages.sh.
+# A Docker engine for the tests and the quickstart: the one that answers, or a private one. Sourced after script.sh and packages.sh.
 
 SERVICES_DIR=${GANTRY_SERVICES_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/gantry-services}
 ENGINE_DIR=$SERVICES_DIR/docker

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Images put together from what Debian packages, so that no registry is needed. Sourced after common.sh and packages.sh.
+# Images put together from what Debian packages, so that no registry is needed. Sourced after script.sh and packages.sh.
 
 image_exists() { docker image inspect "$1" >/dev/null 2>&1; }
 
@@ -15,7 +15,7 @@ import_debian() {
   packages=$(IFS=,; echo "ca-certificates${*:+,$*}")
   root=$(as_root mktemp -d "${TMPDIR:-/var/tmp}/gantry-rootfs.XXXXXX")
   say "making $tag from Debian $suite packages (some minutes, once)"
-  quietly as_root debootstrap --variant=minbase --include="$packages" "$suite" "$root" ${GANTRY_DEBIAN_MIRROR:+"$GANTRY_DEBIAN_MIRROR"} \
+  quietly as_root debootstrap --variant=minbase --include="$packages" "$suite" "$root" \
     || { as_root rm -rf "$root"; return 1; }
   as_root rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
   as_root tar -C "$root" --one-file-system -c . | docker import -c 'CMD ["bash"]' - "$tag" >/dev/null \

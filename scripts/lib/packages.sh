@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Installs Debian packages, and only those that are missing. Sourced after common.sh.
+# Installs Debian packages, and only those that are missing. Sourced after script.sh.
 
 package_installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$'; }
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A Rust toolchain of the version rust-toolchain.toml names, and what native crates need to compile.
-# Sourced after common.sh and packages.sh.
+# Sourced after script.sh and packages.sh.
 
 TOOLCHAIN=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$REPO/rust-toolchain.toml")
 
@@ -24,7 +24,7 @@ RUSTUP_INSTALLERS="https://sh.rustup.rs https://static.rust-lang.org/rustup/rust
 run_rustup_installer() { # file
   local url
   for url in $RUSTUP_INSTALLERS; do
-    curl --proto '=https' --tlsv1.2 -sSf --retry 2 --max-time 120 -o "$1" "$url" 2>/dev/null || continue
+    curl --proto '=https' --tlsv1.2 -sSf --retry 2 --max-time 120 -o "$1" "$url" || continue
     quietly sh "$1" -y -q --no-modify-path --profile minimal --default-toolchain none && return 0
   done
   return 1

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # `gantry up` for the quickstart: started, waited for, and stopped together with everything started for it.
-# Sourced after common.sh and docker.sh.
+# Sourced after script.sh and docker.sh.
 
 GANTRY=$REPO/target/release/gantry
 UP_HOME=$REPO/.gantry
@@ -29,7 +29,7 @@ start_gantry() { # port, executor
   fi
   (umask 077 && mkdir -p "$UP_HOME" && : >"$UP_LOG")
   # A session of its own: Ctrl-C reaches this script, which then stops gantry once, in order.
-  setsid "$GANTRY" up --data-dir "$DATA_DIR" --listen "127.0.0.1:$1" --executor "$2" >>"$UP_LOG" 2>&1 </dev/null &
+  env -u GANTRY_SERVICES_DIR setsid "$GANTRY" up --data-dir "$DATA_DIR" --listen "127.0.0.1:$1" --executor "$2" >>"$UP_LOG" 2>&1 </dev/null &
   UP_PID=$!
   if wait_for 60 ready_or_dead "$url" && ready "$url" 2>/dev/null; then
     say "gantry is ready on $url (data in $DATA_DIR, its own log in $UP_LOG)"
