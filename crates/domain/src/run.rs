@@ -424,6 +424,16 @@ impl Run {
         Ok(Some(next))
     }
 
+    /// In another group, or in none; `None` when it is there already. Allowed in every state.
+    pub fn regroup(&self, group: Option<String>) -> Option<Self> {
+        if self.spec.group == group {
+            return None;
+        }
+        let mut next = Self { version: self.version + 1, ..self.clone() };
+        next.spec.group = group;
+        Some(next)
+    }
+
     /// Records what was collected in the present attempt.
     pub fn record(&self, token: &LeaseToken, change: impl FnOnce(&mut Attempt)) -> Result<Self, Refused> {
         self.held(token)?;

@@ -49,6 +49,9 @@ pub trait AuthStore: Send + Sync {
     /// Creates the first organization, user and key, if there is no organization yet; true when it did. Synced.
     async fn bootstrap(&self, first: &Bootstrap) -> Result<bool>;
 
+    /// The oldest organization, if there is any.
+    async fn first_organization(&self) -> Result<Option<Organization>>;
+
     async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>>;
 
     /// The key whose secret has this hash, revoked ones included.

@@ -1,7 +1,12 @@
 //! What every backend promises, as one suite: each function is one behaviour and needs a store of its own. A backend runs
 //! it with [`store_contract!`](crate::store_contract); a server that is missing fails it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a contract is refused by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a contract is refused by panicking"
+)]
 
 pub mod accepting;
 pub mod changing;

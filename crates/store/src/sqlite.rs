@@ -70,7 +70,9 @@ pub fn open(options: SqliteOptions) -> Result<SqliteStores> {
     let mut connection = connect(&options.path)?;
     let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
     if mode != "wal" {
-        return Err(StoreError::Unavailable(format!("the file system cannot share memory (journal mode {mode})")));
+        return Err(StoreError::Unavailable(format!(
+            "the file system cannot share memory (journal mode {mode})"
+        )));
     }
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
@@ -84,7 +86,8 @@ pub fn open(options: SqliteOptions) -> Result<SqliteStores> {
     ledger.reload(&connection)?;
     let depths = ledger.depths();
     let (signal, signals) = std::sync::mpsc::sync_channel(1);
-    let (readers, mut threads) = Readers::start(&options.path, options.readers.max(1), options.waiting.max(1))?;
+    let (readers, mut threads) =
+        Readers::start(&options.path, options.readers.max(1), options.waiting.max(1))?;
     threads.push(checkpoint::start(&options.path, signals)?);
     let (writer, thread) = Writer::start(connection, ledger, signal, options.waiting.max(1))?;
     threads.push(thread);

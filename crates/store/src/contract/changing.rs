@@ -28,7 +28,9 @@ pub async fn of_many_parallel_changes_one_wins(stores: Stores) {
     let changes = (0..20).map(|i| {
         let next = run.hold(Hold::Limit { key: format!("k{i}") }).unwrap();
         let stores = stores.clone();
-        tokio::spawn(async move { (next.clone(), stores.runs.transition(&next, Durability::Relaxed).await.unwrap()) })
+        tokio::spawn(async move {
+            (next.clone(), stores.runs.transition(&next, Durability::Relaxed).await.unwrap())
+        })
     });
     let mut outcomes = Vec::new();
     for change in changes.collect::<Vec<_>>() {

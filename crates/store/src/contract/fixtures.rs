@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use gantry_domain::attempt::Observation;
 use gantry_domain::id::{ClaimId, DispatchId, KeyId, OrganizationId, RunId, WorkerId};
-use gantry_domain::run::{Actor, AttemptReport, Claimed, Lease, LeaseToken, Run, RunState, Trigger, TriggerKind};
+use gantry_domain::run::{
+    Actor, AttemptReport, Claimed, Lease, LeaseToken, Run, RunState, Trigger, TriggerKind,
+};
 use gantry_domain::spec::{Pool, Priority, Resources, RetryPolicy, RunSpec};
 use gantry_domain::time::Timestamp;
 

@@ -29,7 +29,8 @@ pub async fn unclaimed_runs_come_oldest_first(stores: Stores) {
         let run = accepted(&stores, organization).await;
         waiting.push(queued(&stores, &run, at(seconds)).await);
     }
-    running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45)).await;
+    running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45))
+        .await;
     let unclaimed = stores.runs.unclaimed(at(30), 10).await.unwrap();
     assert_eq!(unclaimed, [waiting[1].clone(), waiting[2].clone()]);
     assert_eq!(ids(&stores.runs.unclaimed(at(99), 1).await.unwrap()), [waiting[1].id]);
@@ -40,7 +41,8 @@ pub async fn waiting_runs_are_pending_or_queued(stores: Stores) {
     let pending = accepted(&stores, organization).await;
     let queued = queued(&stores, &accepted(&stores, organization).await, at(1)).await;
     let young = accept(&stores, run_with(organization, |run| run.created_at = at(50))).await;
-    running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45)).await;
+    running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45))
+        .await;
     finished(&stores, &accepted(&stores, organization).await, 0, at(2)).await;
     let mut waiting = ids(&stores.runs.waiting_since(at(50), 10).await.unwrap());
     waiting.sort();
@@ -54,9 +56,12 @@ pub async fn unsealed_logs_are_those_of_ended_attempts(stores: Stores) {
     let organization = OrganizationId::new();
     let early = finished(&stores, &accepted(&stores, organization).await, 0, at(10)).await;
     finished(&stores, &accepted(&stores, organization).await, 0, at(20)).await;
-    running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45)).await;
+    running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45))
+        .await;
     // Its first attempt is over, though the run is not.
-    let held = running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45)).await;
+    let held =
+        running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45))
+            .await;
     let again = store(&stores, held.lose(3, at(5)).unwrap().0).await;
     assert!(!again.is_final());
     let unsealed = stores.runs.unsealed(at(20), 10).await.unwrap();

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_chunk_survives_packing() {
-        let noise: Vec<u8> = (0..MAX_CHUNK_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> =
+            (0..MAX_CHUNK_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for chunk in [
             chunk(1, b"x"),
             chunk(3, b"hello\nworld\n\xff\x00"),

@@ -42,19 +42,21 @@ impl AuthStore for Sqlite {
             .await
     }
 
+    async fn first_organization(&self) -> Result<Option<Organization>> {
+        self.readers
+            .read(|connection| {
+                let mut statement = connection.prepare_cached(sql::FIRST_ORGANIZATION)?;
+                Ok(statement.query_row([], read_organization).optional()?)
+            })
+            .await
+    }
+
     async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>> {
         let id = key(id.as_u128());
         self.readers
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(sql::ORGANIZATION)?;
-                let found = statement.query_row([id], |row| {
-                    Ok(Organization {
-                        id: organization_id(row.get(0)?),
-                        name: row.get(1)?,
-                        created_at: Timestamp::from_millis(row.get(2)?),
-                    })
-                });
-                Ok(found.optional()?)
+                Ok(statement.query_row([id], read_organization).optional()?)
             })
             .await
     }
@@ -94,6 +96,14 @@ fn installation(connection: &Connection) -> Result<Option<InstallationId>> {
     let stored: Option<Id> =
         connection.prepare_cached(sql::SETTING)?.query_row([INSTALLATION], |row| row.get(0)).optional()?;
     Ok(stored.map(|id| InstallationId::from_u128(u128::from_be_bytes(id))))
+}
+
+fn read_organization(row: &Row<'_>) -> rusqlite::Result<Organization> {
+    Ok(Organization {
+        id: organization_id(row.get(0)?),
+        name: row.get(1)?,
+        created_at: Timestamp::from_millis(row.get(2)?),
+    })
 }
 
 fn insert_organization(connection: &Connection, organization: &Organization) -> Result<()> {

@@ -140,7 +140,8 @@ impl Sqlite {
         counted
             .into_iter()
             .map(|(pool, depth)| {
-                let pool = pool.parse().map_err(|_| StoreError::Corrupt(format!("a pool is named {pool:?}")))?;
+                let pool =
+                    pool.parse().map_err(|_| StoreError::Corrupt(format!("a pool is named {pool:?}")))?;
                 Ok(PoolDepth { pool, pending: depth.pending, queued: depth.queued, running: depth.running })
             })
             .collect()

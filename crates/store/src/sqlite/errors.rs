@@ -29,7 +29,9 @@ fn from_code(failure: ffi::Error, error: &rusqlite::Error) -> StoreError {
         (ErrorCode::NotADatabase, _) => {
             StoreError::Corrupt("the database file is not a SQLite database".to_owned())
         }
-        (ErrorCode::ConstraintViolation, _) => StoreError::Corrupt(format!("a write contradicts what is stored ({error})")),
+        (ErrorCode::ConstraintViolation, _) => {
+            StoreError::Corrupt(format!("a write contradicts what is stored ({error})"))
+        }
         (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => {
             StoreError::Unavailable(format!("another process is writing to the database ({error})"))
         }

@@ -72,9 +72,8 @@ fn next_lane(connection: &Connection, pool: &str, after: Option<&Lane>) -> Resul
 fn head(connection: &Connection, pool: &str, lane: &Lane) -> Result<Option<(Stored, u8)>> {
     let (turn, id) = lane.last.map_or((-1, [0; 16]), |(turn, id)| (i16::from(turn), id));
     let mut statement = connection.prepare_cached(sql::LANE_HEAD)?;
-    let found = statement.query_row(params![pool, lane.organization, turn, id], |row| {
-        Ok((Stored::read(row)?, row.get(6)?))
-    });
+    let found = statement
+        .query_row(params![pool, lane.organization, turn, id], |row| Ok((Stored::read(row)?, row.get(6)?)));
     Ok(found.optional()?)
 }
 

@@ -41,6 +41,9 @@ impl Depths {
     }
 }
 
+/// A run's status and group.
+pub(super) type Standing<'a> = (RunStatus, Option<&'a str>);
+
 /// A run came, went, or went from one status to another.
 struct Move {
     pool: String,
@@ -94,25 +97,23 @@ impl Ledger {
         Ok(stored)
     }
 
-    /// Counts a run that came (`from` is none), went (`to` is none) or changed its status.
+    /// Counts a run that came (`from` is none), went (`to` is none), or stands elsewhere now.
     pub fn count(
         &mut self,
         organization: Id,
         pool: &str,
-        group: Option<&str>,
-        from: Option<RunStatus>,
-        to: Option<RunStatus>,
+        from: Option<Standing<'_>>,
+        to: Option<Standing<'_>>,
     ) {
         if from == to {
             return;
         }
-        self.moves.push(Move { pool: pool.to_owned(), organization, from, to });
-        if let Some(group) = group {
-            let counts = self.groups.entry((organization, group.to_owned())).or_default();
-            for (status, by) in [(from, -1), (to, 1)] {
-                if let Some(status) = status {
-                    *counts.entry(status_code(status)).or_default() += by;
-                }
+        let status = |standing: Option<Standing<'_>>| standing.map(|(status, _)| status);
+        self.moves.push(Move { pool: pool.to_owned(), organization, from: status(from), to: status(to) });
+        for (standing, by) in [(from, -1), (to, 1)] {
+            if let Some((status, Some(group))) = standing {
+                let counts = self.groups.entry((organization, group.to_owned())).or_default();
+                *counts.entry(status_code(status)).or_default() += by;
             }
         }
     }

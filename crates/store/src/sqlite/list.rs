@@ -119,7 +119,9 @@ impl Field {
         };
         match self {
             Self::None => vec![None],
-            Self::Status => statuses(filter).map(|status| Some(Value::Integer(status_code(status).into()))).collect(),
+            Self::Status => {
+                statuses(filter).map(|status| Some(Value::Integer(status_code(status).into()))).collect()
+            }
             Self::Project => texts(&filter.projects),
             Self::Environment => texts(&filter.environments),
             Self::Group => texts(&filter.groups),
@@ -188,8 +190,11 @@ impl Source {
             return Ok(());
         }
         let stride_value = i64::try_from(stride).unwrap_or(i64::MAX);
-        let mut values =
-            vec![Value::Blob(organization.to_vec()), Value::Blob(self.below.to_vec()), Value::Integer(stride_value)];
+        let mut values = vec![
+            Value::Blob(organization.to_vec()),
+            Value::Blob(self.below.to_vec()),
+            Value::Integer(stride_value),
+        ];
         values.extend(self.value.clone());
         let mut statement = connection.prepare_cached(query)?;
         let mut rows = statement.query(params_from_iter(values))?;
@@ -243,8 +248,8 @@ impl<'a> Rest<'a> {
         let one_of = |wanted: &[String], value: &Option<String>| {
             wanted.is_empty() || value.as_ref().is_some_and(|value| wanted.contains(value))
         };
-        let status_fits = filter.statuses.is_empty()
-            || filter.statuses.contains(status_of(candidate.status)?.as_str());
+        let status_fits =
+            filter.statuses.is_empty() || filter.statuses.contains(status_of(candidate.status)?.as_str());
         let created = candidate.created_at;
         let columns_fit = status_fits
             && one_of(&filter.projects, &candidate.project)

@@ -31,7 +31,14 @@ impl LogStore for Sqlite {
                 let end = end(writing.connection, log)?;
                 if end == start {
                     let mut insert = writing.connection.prepare_cached(sql::INSERT_CHUNK)?;
-                    insert.execute(params![organization, run, attempt, position(start), position(stop), body])?;
+                    insert.execute(params![
+                        organization,
+                        run,
+                        attempt,
+                        position(start),
+                        position(stop),
+                        body
+                    ])?;
                 }
                 Ok(end)
             })

@@ -91,7 +91,10 @@ impl Changing {
             lease_token: lease.map(|lease| lease.token.as_str().to_owned()),
             lease_expires_at: lease.map(|lease| lease.expires_at.as_millis()),
             cancel: run.cancel.is_some(),
-            unsealed_since: unsealed.filter_map(|attempt| attempt.finished_at).min().map(Timestamp::as_millis),
+            unsealed_since: unsealed
+                .filter_map(|attempt| attempt.finished_at)
+                .min()
+                .map(Timestamp::as_millis),
             record: encode_run(run)?,
         })
     }

@@ -85,7 +85,9 @@ impl RunStore for Sqlite {
     async fn get(&self, organization: OrganizationId, id: RunId) -> Result<Option<Run>> {
         let (organization, id) = (key(organization.as_u128()), key(id.as_u128()));
         self.readers
-            .read(move |connection| tenants_run(connection, organization, id)?.map(Stored::decode).transpose())
+            .read(move |connection| {
+                tenants_run(connection, organization, id)?.map(Stored::decode).transpose()
+            })
             .await
     }
 
@@ -124,8 +126,13 @@ impl RunStore for Sqlite {
                     changing.unsealed_since,
                     changing.record,
                 ])?;
-                let (from, to) = (Some(standing.status), Some(changing.status));
-                writing.ledger.count(standing.organization, pool.as_str(), group.as_deref(), from, to);
+                if standing.group != group {
+                    let mut regroup = writing.connection.prepare_cached(sql::REGROUP_RUN)?;
+                    regroup.execute(params![standing.seq, group])?;
+                }
+                let from = (standing.status, standing.group.as_deref());
+                let to = (changing.status, group.as_deref());
+                writing.ledger.count(standing.organization, pool.as_str(), Some(from), Some(to));
                 if changing.waits == Some(0) {
                     writing.ledger.activate_lane(writing.connection, pool.as_str(), standing.organization)?;
                 }
@@ -276,10 +283,8 @@ impl RunStore for Sqlite {
         while !rest.is_empty() {
             let (part, tail) = rest.split_at(rest.len().min(BULK));
             rest = tail;
-            let rows = part
-                .iter()
-                .map(|run| Ok((run.number, NewRow::of(run)?)))
-                .collect::<Result<Vec<_>>>()?;
+            let rows =
+                part.iter().map(|run| Ok((run.number, NewRow::of(run)?))).collect::<Result<Vec<_>>>()?;
             let durability = if rest.is_empty() { Durability::Synced } else { Durability::Relaxed };
             self.writer
                 .write(durability, move |writing| {
@@ -297,7 +302,11 @@ impl RunStore for Sqlite {
 
 impl Sqlite {
     /// The runs that a statement finds.
-    async fn many(&self, query: &'static str, values: impl rusqlite::Params + Send + 'static) -> Result<Vec<Run>> {
+    async fn many(
+        &self,
+        query: &'static str,
+        values: impl rusqlite::Params + Send + 'static,
+    ) -> Result<Vec<Run>> {
         self.readers.read(move |connection| runs(connection, query, values)).await
     }
 }
@@ -329,6 +338,7 @@ struct Standing {
     lease_token: Option<String>,
     lease_expires_at: Option<i64>,
     organization: Id,
+    group: Option<String>,
 }
 
 impl Standing {
@@ -343,6 +353,7 @@ impl Standing {
             lease_token: row.get(3)?,
             lease_expires_at: row.get(4)?,
             organization: row.get(5)?,
+            group: row.get(6)?,
         }))
     }
 
@@ -358,13 +369,13 @@ impl Standing {
 
 fn delete(writing: &mut Writing<'_>, standing: &Standing, id: Id) -> Result<()> {
     let connection = writing.connection;
-    let (pool, group): (String, Option<String>) = connection
-        .prepare_cached(sql::DELETE_RUN)?
-        .query_row([standing.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let pool: String =
+        connection.prepare_cached(sql::DELETE_RUN)?.query_row([standing.seq], |row| row.get(0))?;
     connection.prepare_cached(sql::CLEAR_ALL_CHUNKS)?.execute([standing.organization, id])?;
     connection.prepare_cached(sql::CLEAR_ALL_BLOCKS)?.execute([standing.organization, id])?;
     connection.prepare_cached(sql::GIVE_ALL_PLACES_BACK)?.execute([id])?;
-    writing.ledger.count(standing.organization, &pool, group.as_deref(), Some(standing.status), None);
+    let from = (standing.status, standing.group.as_deref());
+    writing.ledger.count(standing.organization, &pool, Some(from), None);
     Ok(())
 }
 
@@ -430,8 +441,8 @@ impl NewRow {
             &changing.record,
         ];
         writing.connection.prepare_cached(sql::INSERT_RUN)?.execute(values)?;
-        let (group, status) = (self.group.as_deref(), Some(changing.status));
-        writing.ledger.count(self.organization, &self.pool, group, None, status);
+        let to = (changing.status, self.group.as_deref());
+        writing.ledger.count(self.organization, &self.pool, None, Some(to));
         if changing.waits == Some(0) {
             writing.ledger.activate_lane(writing.connection, &self.pool, self.organization)?;
         }

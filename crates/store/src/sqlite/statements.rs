@@ -17,8 +17,9 @@ statements! {
         "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23)";
     UPDATE_RUN = "UPDATE runs SET version=?2, status=?3, waits=?4, due_at=?5, limit_key=?6, queued_since=?7, worker=?8,"
         "lease_token=?9, lease_expires_at=?10, cancel=?11, unsealed_since=?12, record=?13 WHERE seq=?1";
-    STANDING = "SELECT seq, version, status, lease_token, lease_expires_at, organization FROM runs WHERE id=?1";
-    DELETE_RUN = "DELETE FROM runs WHERE seq=?1 RETURNING pool, grp";
+    STANDING = "SELECT seq, version, status, lease_token, lease_expires_at, organization, grp FROM runs WHERE id=?1";
+    REGROUP_RUN = "UPDATE runs SET grp=?2 WHERE seq=?1";
+    DELETE_RUN = "DELETE FROM runs WHERE seq=?1 RETURNING pool";
     RUN_BY_ID = "SELECT id, organization, number, version, lease_expires_at, record FROM runs WHERE id=?1";
     RUN_OF = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
         "WHERE id=?1 AND +organization=?2";
@@ -129,6 +130,7 @@ statements! {
     ADD_SETTING = "INSERT INTO settings (name, value) VALUES (?1,?2) ON CONFLICT DO NOTHING";
     PUT_SETTING = "INSERT OR REPLACE INTO settings (name, value) VALUES (?1,?2)";
     ANY_ORGANIZATION = "SELECT 1 FROM organizations LIMIT 1";
+    FIRST_ORGANIZATION = "SELECT id, name, created_at FROM organizations ORDER BY id LIMIT 1";
     ORGANIZATION = "SELECT id, name, created_at FROM organizations WHERE id=?1";
     INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES (?1,?2,?3)";
     INSERT_USER = "INSERT INTO users (id, organization, email, password_hash, created_at) VALUES (?1,?2,?3,?4,?5)";

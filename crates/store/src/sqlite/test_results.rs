@@ -11,9 +11,10 @@ use crate::{Durability, LogKey, Result, StoreError, TestResultStore};
 impl TestResultStore for Sqlite {
     async fn put(&self, attempt: LogKey, results: &[TestResult]) -> Result<()> {
         let results = results.to_vec();
-        let blocks = tokio::task::spawn_blocking(move || encode_results(&results))
-            .await
-            .map_err(|error| StoreError::Unavailable(format!("test results were not compressed: {error}")))??;
+        let blocks =
+            tokio::task::spawn_blocking(move || encode_results(&results)).await.map_err(|error| {
+                StoreError::Unavailable(format!("test results were not compressed: {error}"))
+            })??;
         let ids = (key(attempt.organization.as_u128()), key(attempt.run.as_u128()), attempt.attempt);
         self.writer
             .write(Durability::Relaxed, move |writing| {
@@ -58,8 +59,9 @@ impl TestResultStore for Sqlite {
                 {
                     let (first, body): (u32, Vec<u8>) = (row.get(0)?, row.get(1)?);
                     let results = (first..).zip(decode_results(&body)?);
-                    let wanted = results
-                        .filter(|(position, result)| *position >= from && status_bit(result.status) & wanted != 0);
+                    let wanted = results.filter(|(position, result)| {
+                        *position >= from && status_bit(result.status) & wanted != 0
+                    });
                     found.extend(wanted.take(limit as usize - found.len()));
                 }
                 Ok(found)

@@ -68,8 +68,7 @@ impl WorkerStore for Sqlite {
 
 fn find(connection: &Connection, id: WorkerId) -> Result<Option<Worker>> {
     let mut statement = connection.prepare_cached(sql::WORKER)?;
-    let record: Option<Vec<u8>> =
-        statement.query_row([key(id.as_u128())], |row| row.get(0)).optional()?;
+    let record: Option<Vec<u8>> = statement.query_row([key(id.as_u128())], |row| row.get(0)).optional()?;
     record.map(|record| decode_worker(&record)).transpose()
 }
 

@@ -54,8 +54,9 @@ where
 
     fn answer(self: Box<Self>, outcome: Result<()>) {
         let Self { value, reply, .. } = *self;
-        let answer = outcome
-            .and_then(|()| value.ok_or_else(|| StoreError::Unavailable("the command did not run".to_owned())));
+        let answer = outcome.and_then(|()| {
+            value.ok_or_else(|| StoreError::Unavailable("the command did not run".to_owned()))
+        });
         // Whoever asked may have gone; the write stands.
         let _ = reply.send(answer);
     }

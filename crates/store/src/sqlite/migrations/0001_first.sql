@@ -1,7 +1,7 @@
 PRAGMA application_id = 0x474e5452;
 
 -- Ids are 16 bytes, most significant first, so that they sort by age. Times are milliseconds since 1970.
--- Everything but the record, the version and what a state brings with it is fixed when the run is accepted.
+-- Everything but the record, the version, the group and what a state brings with it is fixed when the run is accepted.
 CREATE TABLE runs (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL,

@@ -1,0 +1,12 @@
+//! Every backend keeps the same promises.
+
+use gantry_store::Stores;
+use gantry_store::sqlite::{self, SqliteOptions, SqliteStores};
+
+async fn in_a_file() -> (Stores, (SqliteStores, tempfile::TempDir)) {
+    let directory = tempfile::tempdir().unwrap();
+    let sqlite = sqlite::open(SqliteOptions::new(directory.path().join("gantry.db"))).unwrap();
+    (sqlite.stores(), (sqlite, directory))
+}
+
+gantry_store::store_contract!(sqlite_file, in_a_file);
