@@ -71,7 +71,7 @@ pub async fn idling_earns_no_credit(stores: Stores) {
     let of_idle = turns(&stores, 20).await.into_iter().filter(|whose| *whose == idle).count();
     assert!((9..=11).contains(&of_idle), "{of_idle} of 20 turns");
     // Nor is anybody punished for having worked alone.
-    turns(&stores, 120).await;
+    turns(&stores, 121).await;
     assert_eq!(ready(&stores, 1).await, []);
     let model = accepted(&stores, busy).await;
     import_like(&stores, &model, 9).await;
