@@ -99,8 +99,10 @@ pub struct Transport(Arc<Way>);
 
 enum Way {
     Http(Box<Http>),
-    InProcess(Box<dyn Fn(Request<Body>) -> BoxFuture<'static, Result<Answer, BoxError>> + Send + Sync>),
+    InProcess(Box<InProcess>),
 }
+
+type InProcess = dyn Fn(Request<Body>) -> BoxFuture<'static, Result<Answer, BoxError>> + Send + Sync;
 
 struct Http {
     client: Client<HttpsConnector<HttpConnector>, Body>,
