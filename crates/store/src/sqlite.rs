@@ -8,6 +8,8 @@ mod lanes;
 mod ledger;
 mod list;
 mod logs;
+#[cfg(test)]
+mod plans;
 mod readers;
 mod row;
 mod runs;

@@ -111,13 +111,13 @@ pub async fn a_call_gives_no_run_twice(stores: Stores) {
 pub async fn a_run_not_dispatched_after_all_is_found_again(stores: Stores) {
     let run = accepted(&stores, OrganizationId::new()).await;
     for _ in 0..5 {
-        assert_eq!(ready(&stores, 10).await, [run.clone()]);
+        assert_eq!(ready(&stores, 10).await, std::slice::from_ref(&run));
     }
     let held = store(&stores, run.hold(Hold::Paused).unwrap()).await;
     assert_eq!(ready(&stores, 10).await, []);
     assert_eq!(ready(&stores, 10).await, []);
     let free = store(&stores, held.hold(Hold::Workers).unwrap()).await;
-    assert_eq!(ready(&stores, 10).await, [free.clone()]);
+    assert_eq!(ready(&stores, 10).await, std::slice::from_ref(&free));
     let dispatched = queued(&stores, &free, at(1)).await;
     assert_eq!(ready(&stores, 10).await, []);
     let _ = dispatched;

@@ -97,7 +97,7 @@ pub async fn leased_runs_are_found_by_worker(stores: Stores) {
     let second = store(&stores, second.analyze(&token(&second), at(1)).unwrap().unwrap()).await;
     finished(&stores, &accepted(&stores, organization).await, 0, at(2)).await;
     queued(&stores, &accepted(&stores, organization).await, T0).await;
-    assert_eq!(stores.runs.leased(Some(one), 10).await.unwrap(), [first.clone()]);
+    assert_eq!(stores.runs.leased(Some(one), 10).await.unwrap(), std::slice::from_ref(&first));
     let mut all = ids(&stores.runs.leased(None, 10).await.unwrap());
     all.sort();
     assert_eq!(all, [first.id, second.id]);

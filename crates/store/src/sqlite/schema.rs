@@ -7,10 +7,6 @@ use crate::{Result, StoreError};
 /// Step `n` leads from version `n` to `n + 1`; a step that has been released never changes.
 const STEPS: &[&str] = &[include_str!("migrations/0001_first.sql")];
 
-/// "GNTR": tells our files from other programs' databases.
-#[cfg(test)]
-pub(super) const APPLICATION_ID: i32 = 0x474e_5452;
-
 /// Brings the file to the present version, each step in its own transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     loop {

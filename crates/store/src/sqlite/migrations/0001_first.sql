@@ -1,3 +1,4 @@
+-- "GNTR": what `file` can tell this database by.
 PRAGMA application_id = 0x474e5452;
 
 -- Ids are 16 bytes, most significant first, so that they sort by age. Times are milliseconds since 1970.
