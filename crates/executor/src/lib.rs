@@ -1,7 +1,8 @@
 //! How an attempt is carried out: one trait, and the backends behind it.
 //!
 //! The worker decides *what* happens and when (deadlines, cancel, what a result means); an executor only knows *how*:
-//! `prepare → start → (output) → wait → collect → destroy`. One contract suite (`contract`) holds for all of them.
+//! `prepare → start → (output) → wait → collect → destroy`. One contract suite (`tests/contract`) holds
+//! for all of them.
 
 pub mod docker;
 pub mod fake;

@@ -7,6 +7,8 @@
 
 mod command;
 mod script;
+#[cfg(test)]
+mod tests;
 pub mod words;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -49,7 +49,7 @@ impl ShimProgram {
     /// Without any environment: the shim needs none, and the command must not find one beside it.
     fn command(&self, stage: &str) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);
-        command.args(&self.args).arg(stage).env_clear();
+        command.arg0("gantry-shim").args(&self.args).arg(stage).env_clear();
         command
     }
 }

@@ -89,6 +89,7 @@ fn start(job: &Job, own_args: usize) -> Result<u32, (Stage, io::Error)> {
     // The arguments that made this program a shim, without our own.
     let all: Vec<OsString> = std::env::args_os().collect();
     let mut stage = Command::new("/proc/self/exe");
+    stage.arg0("gantry-shim");
     stage.args(all.get(1..all.len().saturating_sub(own_args)).unwrap_or_default());
     stage.args([EXEC, &getpid().as_raw_nonzero().to_string(), &job.umask.to_string()]);
     stage.args([&job.cpus.to_string(), &job.first_cpu.to_string()]);
@@ -232,8 +233,9 @@ impl Supervisor {
         self.kill_from = Some(self.kill_from.map_or(kill_from, |earlier| earlier.min(kill_from)));
     }
 
-    /// Kills what is over a limit; says when to look again.
+    /// Kills what is over a limit; says when to look again: later where looking is slow.
     fn check_limits(&mut self) -> Duration {
+        let began = Instant::now();
         let processes = proc_tree::descendants(own_pid());
         let Usage { tasks, memory_bytes } = proc_tree::usage(&processes);
         if tasks > self.pids {
@@ -249,7 +251,8 @@ impl Supervisor {
             return KILL_EVERY;
         }
         let close = tasks > self.pids / 2 || memory_bytes > self.memory_bytes / 2;
-        if close { SAMPLE_FAST } else { SAMPLE_EVERY }
+        let pause = if close { SAMPLE_FAST } else { SAMPLE_EVERY };
+        pause.max(began.elapsed() * 20)
     }
 }
 

@@ -64,3 +64,18 @@ async fn a_descendant_gets_the_grace_of_a_stop_too() {
     assert_eq!(std::fs::read_to_string(work.join("done")).unwrap(), "tidied\n");
     drop(output);
 }
+
+#[tokio::test]
+async fn nothing_of_the_worker_is_handed_down() {
+    let host = Host::new();
+    let file = host.root.path().join("open in the worker");
+    let open = std::fs::File::create(&file).unwrap();
+    let spec = shell("for fd in /proc/$$/fd/*; do readlink $fd; done; yes | head -1");
+    let ran = host.run(&spec).await;
+    drop(open);
+    assert!(!ran.out.contains("socket:") && !ran.out.contains("open in the worker"), "{ran:?}");
+    assert!(
+        ran.out.ends_with("y\n") && ran.err.is_empty(),
+        "`yes` ignores SIGPIPE as its worker does: {ran:?}"
+    );
+}
