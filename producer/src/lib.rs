@@ -1,1 +1,87 @@
-//! (under construction)
+//! The producer: accepts runs, dispatches them fairly, grants and watches leases, takes in logs and results, and shows
+//! all of it. Stateless but for caches: any number of replicas may share the same store.
+//!
+//! `routes` maps HTTP to `services` (what can be done) and never the other way round; `background` keeps the promises
+//! that no request keeps.
+
+pub mod artifacts;
+pub mod background;
+pub mod config;
+pub mod error;
+pub mod extract;
+pub mod logs;
+pub mod routes;
+pub mod services;
+pub mod state;
+
+use std::sync::Arc;
+
+use axum::Router;
+use gantry_service_kit::shutdown::{Shutdown, TaskGroup};
+use gantry_service_kit::telemetry::Metrics;
+use gantry_store::StoreError;
+use tokio::sync::OnceCell;
+
+use crate::config::ProducerConfig;
+use crate::state::{App, Parts, Wakes};
+
+/// A producer, ready to serve.
+#[derive(Clone)]
+pub struct Producer {
+    app: Arc<App>,
+}
+
+impl Producer {
+    /// Takes the parts together. `worker_token` is what workers must present.
+    pub async fn new(
+        config: ProducerConfig,
+        parts: Parts,
+        worker_token: &str,
+        metrics: Option<Metrics>,
+        shutdown: Shutdown,
+    ) -> Result<Self, StoreError> {
+        let installation = parts.stores.auth.installation().await?;
+        let app = App {
+            fleet: services::fleet::Fleet::new(&config.leases),
+            keys: extract::KeyCache::default(),
+            in_flight: services::idempotency::InFlight::default(),
+            logs: logs::LogService::new(&parts, &config, shutdown.clone()),
+            artifacts: artifacts::ArtifactService::new(&parts, &config),
+            wakes: Wakes::default(),
+            statuses: OnceCell::new(),
+            metrics,
+            shutdown,
+            installation,
+            worker_token_hash: services::credentials::hash(worker_token),
+            parts,
+            config,
+        };
+        Ok(Self { app: Arc::new(app) })
+    }
+
+    /// For a start that knows to be alone (embedded mode holds a lock): no former worker can still be at work, and the
+    /// queue is empty. Ends every lease and publishes what was queued, so that nothing waits for a timeout.
+    pub async fn recover_alone(&self) -> Result<(), error::ApiError> {
+        background::recovery::recover_alone(&self.app).await
+    }
+
+    /// Starts the reconcilers in `group`; they end with the shutdown.
+    pub fn spawn_reconcilers(&self, group: &TaskGroup) {
+        background::spawn(&self.app, group);
+    }
+
+    /// The public API, health, metrics and reference.
+    pub fn public_router(&self) -> Router {
+        routes::public(self.app.clone())
+    }
+
+    /// The worker API; never to be exposed beside the public one.
+    pub fn worker_router(&self) -> Router {
+        routes::worker(self.app.clone())
+    }
+}
+
+/// The OpenAPI document, as committed in `openapi.json`.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes::openapi()
+}

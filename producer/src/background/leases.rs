@@ -1,0 +1,64 @@
+//! Takes runs away from workers that fell silent. Does nothing until the store has been healthy for a while, so that
+//! an outage of the store, during which nobody could renew, kills no run.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gantry_domain::time::Timestamp;
+use gantry_service_kit::reconciler::{Outcome, ReconcileError, Reconciler};
+
+use super::failed;
+use crate::services::tidy;
+use crate::state::App;
+
+const BATCH: u32 = 200;
+
+pub struct LeaseReaper {
+    app: Arc<App>,
+    healthy_since: Mutex<Option<Timestamp>>,
+}
+
+impl LeaseReaper {
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app, healthy_since: Mutex::new(None) }
+    }
+
+    fn settled(&self, healthy: bool) -> bool {
+        let mut since = self.healthy_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if !healthy {
+            *since = None;
+            return false;
+        }
+        let now = self.app.now();
+        now.since(*since.get_or_insert(now)) >= self.app.config.leases.settle
+    }
+}
+
+#[async_trait]
+impl Reconciler for LeaseReaper {
+    fn name(&self) -> &'static str {
+        "lease-reaper"
+    }
+
+    fn period(&self) -> Duration {
+        self.app.config.leases.reaper_period
+    }
+
+    async fn reconcile(&self) -> Result<Outcome, ReconcileError> {
+        let checked = self.app.parts.stores.auth.check().await;
+        let settled = self.settled(checked.is_ok());
+        checked.map_err(failed)?;
+        if !settled {
+            return Ok(Outcome::idle());
+        }
+        let now = self.app.now();
+        let expired = self.app.parts.stores.runs.expired(now, BATCH).await.map_err(failed)?;
+        let found = expired.len();
+        let mut lost = 0;
+        for run in expired {
+            lost += u64::from(tidy::lose(&self.app, run, Some(now)).await.map_err(failed)?);
+        }
+        Ok(Outcome::did(lost).again_if(found == BATCH as usize))
+    }
+}

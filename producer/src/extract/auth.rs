@@ -1,0 +1,105 @@
+//! Who calls: an API key for the public API, the worker token for the worker API. The tenant comes from the credential,
+//! never from the request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use gantry_api_types::problem::ProblemCode;
+use gantry_domain::run::{Actor, LeaseToken};
+use gantry_store::ApiKey;
+
+use crate::error::ApiError;
+use crate::services::accept::Caller;
+use crate::services::credentials;
+use crate::state::App;
+
+/// How long a looked-up key is believed: a revoked one works that much longer at most.
+const BELIEVED_FOR: Duration = Duration::from_secs(3);
+const MAX_CACHED: usize = 10_000;
+
+/// Keys looked up a moment ago, by the hash of their secret.
+#[derive(Default)]
+pub struct KeyCache(Mutex<HashMap<[u8; 32], (ApiKey, Instant)>>);
+
+impl KeyCache {
+    async fn look_up(&self, app: &App, hash: [u8; 32]) -> Result<Option<ApiKey>, ApiError> {
+        let cached = {
+            let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.get(&hash).filter(|(_, at)| at.elapsed() < BELIEVED_FOR).map(|(key, _)| key.clone())
+        };
+        if cached.is_some() {
+            return Ok(cached);
+        }
+        let found = app.parts.stores.auth.key_by_hash(&hash).await?;
+        if let Some(key) = &found {
+            let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if keys.len() >= MAX_CACHED {
+                keys.retain(|_, (_, at)| at.elapsed() < BELIEVED_FOR);
+            }
+            keys.insert(hash, (key.clone(), Instant::now()));
+        }
+        Ok(found)
+    }
+}
+
+fn unauthorized(detail: &str) -> ApiError {
+    ApiError::new(ProblemCode::Unauthorized, detail)
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let secret = bearer(parts)
+            .ok_or_else(|| unauthorized("Send an API key: `Authorization: Bearer gantry_…`."))?;
+        let refused =
+            || unauthorized("This API key is not valid. Check that it was copied whole and not revoked.");
+        if !credentials::looks_like_api_key(secret) {
+            return Err(refused());
+        }
+        let key = app.keys.look_up(app, credentials::hash(secret)).await?.ok_or_else(refused)?;
+        if key.revoked_at.is_some() {
+            return Err(refused());
+        }
+        Ok(Self { organization: key.organization, actor: Actor::Key(key.id) })
+    }
+}
+
+/// Proof that a worker calls.
+pub struct WorkerAuth;
+
+impl FromRequestParts<Arc<App>> for WorkerAuth {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        // Hashes are compared, so the time taken says nothing about the token.
+        match bearer(parts) {
+            Some(token) if credentials::hash(token) == app.worker_token_hash => Ok(Self),
+            _ => Err(unauthorized("Workers authenticate with the worker token.")),
+        }
+    }
+}
+
+/// The lease that a call about an attempt carries.
+pub struct Lease(pub LeaseToken);
+
+impl FromRequestParts<Arc<App>> for Lease {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        WorkerAuth::from_request_parts(parts, app).await?;
+        let token =
+            parts.headers.get(gantry_api_types::worker::LEASE_HEADER).and_then(|value| value.to_str().ok());
+        token.map(|token| Self(LeaseToken::from_text(token))).ok_or_else(ApiError::stale)
+    }
+}

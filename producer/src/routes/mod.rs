@@ -1,0 +1,139 @@
+//! HTTP: extract, call one service, map. The OpenAPI document comes from these functions.
+
+mod artifacts;
+mod errors_page;
+mod events;
+mod logs;
+mod runs;
+mod system;
+mod tests;
+mod worker;
+mod workers;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use gantry_api_types::problem::{Problem, ProblemCode};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::ApiError;
+use crate::extract::request_id;
+use crate::state::App;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Gantry",
+        description = "Runs containerised automation on a fleet, reliably, and shows what happened.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(Problem, ProblemCode, gantry_api_types::log::LogEvent)),
+    security(("api_key" = [])),
+    modifiers(&Security),
+    tags(
+        (name = "runs", description = "Requests to execute an automation"),
+        (name = "results", description = "What a run left: log, tests, artifacts"),
+        (name = "workers", description = "The fleet"),
+        (name = "system", description = "Health and operation"),
+    )
+)]
+struct ApiDoc;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let mut scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        scheme.description = Some("An API key: `Authorization: Bearer gantry_…`".to_owned());
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("api_key", SecurityScheme::Http(scheme));
+    }
+}
+
+fn documented() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(runs::create, runs::list))
+        .routes(routes!(runs::bulk))
+        .routes(routes!(runs::groups))
+        .routes(routes!(runs::show, runs::delete))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::rerun))
+        .routes(routes!(runs::attempts))
+        .routes(routes!(logs::read))
+        .routes(routes!(events::run))
+        .routes(routes!(events::organization))
+        .routes(routes!(tests::list))
+        .routes(routes!(artifacts::list))
+        .routes(routes!(artifacts::download))
+        .routes(routes!(workers::list))
+        .routes(routes!(workers::drain))
+        .routes(routes!(workers::undrain))
+        .routes(routes!(system::queue))
+        .routes(routes!(system::reconcilers))
+        .routes(routes!(system::version))
+        .routes(routes!(system::health))
+        .routes(routes!(system::live))
+        .routes(routes!(system::ready))
+        .routes(routes!(system::metrics))
+}
+
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().split_for_parts().1
+}
+
+/// The public API with its reference.
+pub fn public(app: Arc<App>) -> Router {
+    let (router, openapi) = documented().split_for_parts();
+    let reference = utoipa_swagger_ui::SwaggerUi::new("/api/docs").url("/api/openapi.json", openapi);
+    finish(router.route("/api/docs/errors", axum::routing::get(errors_page::show)).merge(reference), app)
+}
+
+/// The worker protocol.
+pub fn worker(app: Arc<App>) -> Router {
+    finish(worker::routes(), app)
+}
+
+fn finish(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+    router
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async || {
+            ApiError::new(ProblemCode::MethodNotAllowed, "This path exists, but not with this method.")
+        })
+        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request_id::layer))
+        .with_state(app)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("of an unknown kind");
+    ApiError::internal(format!("panic: {text}")).into_response()
+}
+
+/// Times every request by its route and adds the headers that every answer has.
+async fn observe(State(_): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
+    let method = request.method().as_str().to_owned();
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let labels = [("method", method), ("route", route), ("status", response.status().as_u16().to_string())];
+    metrics::histogram!("gantry_http_request_seconds", &labels).record(begun.elapsed().as_secs_f64());
+    response
+}

@@ -1,0 +1,136 @@
+//! Accepting a run: check everything, store it, and only then say so.
+
+use gantry_api_types::problem::{FieldProblem, ProblemCode};
+use gantry_api_types::request::CreateRun;
+use gantry_domain::attempt::Warning;
+use gantry_domain::id::{OrganizationId, RunId};
+use gantry_domain::run::{Actor, Run, Trigger, TriggerKind};
+use gantry_domain::spec::{RunSpec, Violation};
+use gantry_domain::worker::ExecutorKind;
+use gantry_store::{Accepted, Idempotency, NewRun};
+
+use crate::error::{ApiError, ApiResult};
+use crate::state::App;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    pub organization: OrganizationId,
+    pub actor: Actor,
+}
+
+/// Stores the run that a request asks for.
+pub async fn create(
+    app: &App,
+    caller: Caller,
+    request: CreateRun,
+    idempotency: Option<Idempotency>,
+) -> ApiResult<Run> {
+    let planned = request.unsupported();
+    if !planned.is_empty() {
+        let mut error = ApiError::new(
+            ProblemCode::NotSupported,
+            format!("{} can't be used yet: it is planned for a later version.", planned.join(", ")),
+        );
+        error.errors = planned
+            .into_iter()
+            .map(|pointer| FieldProblem {
+                pointer: pointer.to_owned(),
+                message: "not supported yet".to_owned(),
+            })
+            .collect();
+        return Err(error);
+    }
+    let spec = request.into_spec().map_err(|violation| ApiError::validation(vec![violation]))?;
+    let trigger = Trigger { kind: TriggerKind::Api, actor: caller.actor, rerun_of: None };
+    store(app, caller, spec, trigger, idempotency).await
+}
+
+/// Stores a run with the same specification; secrets are resolved anew.
+pub async fn rerun(app: &App, caller: Caller, original: &Run) -> ApiResult<Run> {
+    let trigger = Trigger { kind: TriggerKind::Rerun, actor: caller.actor, rerun_of: Some(original.id) };
+    store(app, caller, original.spec.clone(), trigger, None).await
+}
+
+async fn store(
+    app: &App,
+    caller: Caller,
+    spec: RunSpec,
+    trigger: Trigger,
+    idempotency: Option<Idempotency>,
+) -> ApiResult<Run> {
+    let violations = violations(app, &spec);
+    if !violations.is_empty() {
+        return Err(ApiError::validation(violations));
+    }
+    let _guard = match &idempotency {
+        None => None,
+        Some(idempotency) => {
+            Some(app.in_flight.enter(caller.organization, &idempotency.key).ok_or_else(|| {
+                ApiError::new(
+                    ProblemCode::IdempotencyInFlight,
+                    "The first request with this Idempotency-Key is still being answered. Repeat yours in a moment.",
+                )
+            })?)
+        }
+    };
+    let new = NewRun {
+        id: RunId::new(),
+        organization: caller.organization,
+        spec,
+        trigger,
+        created_at: app.now(),
+        idempotency,
+    };
+    match app.parts.stores.runs.accept(new).await? {
+        Accepted::Created(run) => {
+            app.wakes.dispatch.wake();
+            app.tell(&run);
+            metrics::counter!("gantry_runs_accepted_total").increment(1);
+            Ok(run)
+        }
+        Accepted::Replayed(run) => Ok(run),
+        Accepted::KeyReused => Err(ApiError::new(
+            ProblemCode::IdempotencyKeyReused,
+            "This Idempotency-Key was used with another body in the last 24 hours. Use a new key for a new run.",
+        )),
+    }
+}
+
+/// Everything wrong with a specification on this installation.
+fn violations(app: &App, spec: &RunSpec) -> Vec<Violation> {
+    let mut violations = spec.violations(&app.config.spec);
+    let mut refuse = |pointer: &str, message: &str| {
+        violations.push(Violation { pointer: pointer.to_owned(), message: message.to_owned() });
+    };
+    if app.config.executor == Some(ExecutorKind::Process) {
+        if spec.command.is_none() {
+            refuse("/command", "name the command: without containers there is no image with an entrypoint");
+        }
+    } else {
+        if spec.image.is_none() {
+            refuse("/image", "name the container image to run");
+        }
+        if spec.workdir.is_some() {
+            refuse("/workdir", "only the process executor runs in a directory of the host");
+        }
+    }
+    for (i, name) in spec.secrets.iter().enumerate() {
+        if !app.config.secrets.contains_key(name) {
+            refuse(&format!("/secrets/{i}"), "there is no secret of this name");
+        }
+    }
+    violations
+}
+
+/// What a user should know about a run at this installation.
+pub fn notes(app: &App, run: &Run) -> Vec<Warning> {
+    if app.config.executor == Some(ExecutorKind::Process) && run.spec.image.is_some() {
+        vec![Warning::new(
+            "image_ignored",
+            "The process executor runs commands on the host: the image is not used.",
+        )]
+    } else {
+        Vec::new()
+    }
+}

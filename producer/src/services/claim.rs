@@ -1,0 +1,63 @@
+//! Claiming: the compare-and-set that makes exactly one worker execute a queued run.
+
+use gantry_api_types::worker::{Claim, Grant};
+use gantry_domain::id::RunId;
+use gantry_domain::run::{Claimed, Lease, LeaseToken, Run};
+use gantry_store::Durability;
+
+use crate::error::{ApiError, ApiResult};
+use crate::services::environment;
+use crate::services::transition::{Scope, Unchanged, change};
+use crate::state::App;
+
+/// Grants the lease, or the same one again for the same claim.
+pub async fn claim(app: &App, id: RunId, claim: Claim) -> ApiResult<Grant> {
+    let now = app.now();
+    let lease = Lease {
+        worker: claim.worker,
+        dispatch: claim.dispatch,
+        claim: claim.claim,
+        token: LeaseToken::from_bits(rand::random()),
+        expires_at: now + app.config.leases.lease,
+        started: false,
+    };
+    let decide = |run: &Run| match run.claim(lease.clone(), now)? {
+        Claimed::Granted(next) => Ok(Some(next)),
+        Claimed::Repeated => Ok(None),
+    };
+    // Relaxed: a claim lost in a power cut is a queued run that is published again.
+    let run = match change(app, Scope::Any, id, Durability::Relaxed, decide).await {
+        Ok(run) => run,
+        Err(Unchanged::NotFound | Unchanged::Refused(..)) => return Err(ApiError::stale()),
+        Err(Unchanged::Store(error)) => return Err(error.into()),
+    };
+    app.fleet.claimed(claim.worker);
+    app.wakes.dispatch.wake();
+    if let Some(queued_at) = run.queued_at {
+        metrics::histogram!("gantry_claim_wait_seconds").record(now.since(queued_at).as_secs_f64());
+    }
+    grant(app, &run)
+}
+
+fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
+    let Some(lease) = run.state.lease() else { return Err(ApiError::stale()) };
+    let spec = &run.spec;
+    let (environment, masked) = environment::resolve(run, run.attempt(), &app.config.secrets);
+    Ok(Grant {
+        run: run.id,
+        organization: run.organization,
+        attempt: run.attempt(),
+        lease: lease.token.clone(),
+        image: spec.image.clone(),
+        command: spec.command.clone(),
+        folder: spec.folder.clone(),
+        workdir: spec.workdir.clone(),
+        environment,
+        masked,
+        resources: spec.resources,
+        timeout_seconds: spec.timeout_seconds,
+        collect_timeout_seconds: app.config.limits.collect_timeout.as_secs().try_into().unwrap_or(u32::MAX),
+        artifacts: spec.artifacts.clone(),
+        log_limit_bytes: app.config.limits.log_bytes,
+    })
+}

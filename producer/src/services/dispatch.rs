@@ -1,0 +1,98 @@
+//! Dispatch: from `pending` to the queue, fairly and just as much as the fleet can take.
+
+use futures::StreamExt as _;
+use futures::stream;
+use gantry_domain::id::DispatchId;
+use gantry_domain::run::{Hold, Run, RunState};
+use gantry_domain::spec::Pool;
+use gantry_queue::RunMessage;
+use gantry_store::{Acquired, Durability, StoreError};
+
+use crate::services::concurrency;
+use crate::services::transition::{Unchanged, change_from};
+use crate::state::App;
+
+/// Runs taken in one pass at most.
+const BATCH: u64 = 256;
+
+/// One pass over a pool: how many runs were taken on, and whether there may be more.
+pub async fn dispatch(app: &App, pool: &Pool) -> Result<(u64, bool), StoreError> {
+    let window = app.fleet.window(pool);
+    let waiting = match app.parts.queue.depth(pool).await {
+        Ok(depth) => depth,
+        Err(error) => {
+            tracing::warn!(%pool, %error, "dispatch waits for the broker");
+            return Ok((0, false));
+        }
+    };
+    let wanted = window.saturating_sub(waiting).min(BATCH);
+    if wanted == 0 {
+        return Ok((0, false));
+    }
+    let ready = app.parts.stores.dispatch.ready(pool, wanted as u32).await?;
+    let found = ready.len() as u64;
+    // Together, so that their writes share a commit.
+    let mut results = stream::iter(ready).map(|run| dispatch_one(app, run)).buffer_unordered(BATCH as usize);
+    let mut done = 0;
+    while let Some(result) = results.next().await {
+        done += u64::from(result?);
+    }
+    Ok((done, found == wanted))
+}
+
+/// State first, then publish: a claim can never meet a run that is not yet queued.
+async fn dispatch_one(app: &App, run: Run) -> Result<bool, StoreError> {
+    let limits = concurrency::limits_of(app, &run);
+    let keys: Vec<_> = limits.iter().map(|limit| limit.key.clone()).collect();
+    if !limits.is_empty()
+        && let Acquired::Full { key } = app.parts.stores.dispatch.acquire(run.id, &limits).await?
+    {
+        let waits = |run: &Run| match run.state {
+            RunState::Pending { hold: Hold::Workers } => run.hold(Hold::Limit { key: key.clone() }).map(Some),
+            _ => Ok(None),
+        };
+        return match change_from(app, run, Durability::Relaxed, waits).await {
+            Err(Unchanged::Store(error)) => Err(error),
+            _ => Ok(true),
+        };
+    }
+    let (id, now, dispatch) = (run.id, app.now(), DispatchId::new());
+    let created_at = run.created_at;
+    let ready = |run: &Run| match run.state {
+        RunState::Pending { hold: Hold::Workers } => run.dispatch(dispatch, keys.clone(), now).map(Some),
+        _ => Err(gantry_domain::run::Refused::Stale),
+    };
+    // Relaxed: after a power cut the run is pending again, and the message meets a refusal.
+    match change_from(app, run, Durability::Relaxed, ready).await {
+        Ok(run) => {
+            metrics::histogram!("gantry_dispatch_wait_seconds").record(now.since(created_at).as_secs_f64());
+            publish(app, &run).await;
+            Ok(true)
+        }
+        Err(Unchanged::Store(error)) => Err(error),
+        Err(_) => {
+            // Somebody else took or cancelled it; the places may be theirs by now, so only drop what nobody holds.
+            if !keys.is_empty() {
+                let holds = app.parts.stores.runs.find(id).await?.is_some_and(|run| !run.holding.is_empty());
+                if !holds {
+                    concurrency::give_back(app, id, &keys).await;
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// Hands a queued run's message to the broker. A failure is only logged: unclaimed runs are published again.
+pub async fn publish(app: &App, run: &Run) -> bool {
+    let RunState::Queued { dispatch } = run.state else { return false };
+    let message = RunMessage { run: run.id, dispatch, trace: Default::default() };
+    match app.parts.queue.publish(&run.spec.pool, message).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(run.id = %run.id, org.id = %run.organization, %error, "not published; tried again later");
+            metrics::counter!("gantry_publish_failures_total").increment(1);
+            false
+        }
+    }
+}

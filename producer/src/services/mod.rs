@@ -1,0 +1,16 @@
+//! What can be done with runs. Functions here know the store and the domain, nothing of HTTP.
+
+pub mod accept;
+pub mod cancel;
+pub mod claim;
+pub mod concurrency;
+pub mod credentials;
+pub mod dispatch;
+pub mod environment;
+pub mod finish;
+pub mod fleet;
+pub mod heartbeat;
+pub mod idempotency;
+pub mod overview;
+pub mod tidy;
+pub mod transition;

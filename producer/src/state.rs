@@ -1,0 +1,70 @@
+//! What every handler and reconciler works with.
+
+use std::sync::Arc;
+
+use gantry_blobs::Blobs;
+use gantry_bus::Bus;
+use gantry_domain::event::{Change, Event};
+use gantry_domain::id::InstallationId;
+use gantry_domain::run::Run;
+use gantry_domain::time::{Clock, Timestamp};
+use gantry_queue::Queue;
+use gantry_service_kit::reconciler::{Statuses, Wake};
+use gantry_service_kit::shutdown::Shutdown;
+use gantry_service_kit::telemetry::Metrics;
+use gantry_store::Stores;
+use tokio::sync::OnceCell;
+
+use crate::artifacts::ArtifactService;
+use crate::config::ProducerConfig;
+use crate::extract::KeyCache;
+use crate::logs::LogService;
+use crate::services::fleet::Fleet;
+use crate::services::idempotency::InFlight;
+
+/// The parts a producer is built from; which backends they are is not its business.
+#[derive(Clone)]
+pub struct Parts {
+    pub stores: Stores,
+    pub blobs: Arc<dyn Blobs>,
+    pub queue: Arc<dyn Queue>,
+    pub bus: Arc<dyn Bus>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Shared by everything in one producer.
+pub struct App {
+    pub parts: Parts,
+    pub config: ProducerConfig,
+    pub fleet: Fleet,
+    pub keys: KeyCache,
+    pub in_flight: InFlight,
+    pub logs: LogService,
+    pub artifacts: ArtifactService,
+    pub wakes: Wakes,
+    pub statuses: OnceCell<Statuses>,
+    pub metrics: Option<Metrics>,
+    pub shutdown: Shutdown,
+    pub installation: InstallationId,
+    /// What the worker API accepts as credentials, hashed.
+    pub worker_token_hash: [u8; 32],
+}
+
+/// Asks reconcilers for a pass soon.
+#[derive(Default)]
+pub struct Wakes {
+    pub dispatch: Wake,
+    pub due: Wake,
+    pub seal: Wake,
+}
+
+impl App {
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// Tells live views that the run changed.
+    pub fn tell(&self, run: &Run) {
+        self.parts.bus.publish(Event { organization: run.organization, run: run.id, change: Change::Run });
+    }
+}
