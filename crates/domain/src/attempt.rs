@@ -36,6 +36,10 @@ pub struct Outcome {
     pub exit_code: Option<i64>,
 }
 
+/// A log of at most this many bytes stays in the store for good: a blob of its own costs several syncs and another
+/// write to the run, which thousands of short runs a second cannot afford.
+pub const SMALL_LOG_BYTES: u64 = 64 * 1024;
+
 /// Where an attempt's log is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptLog {
@@ -45,6 +49,9 @@ pub struct AttemptLog {
     pub truncated: bool,
     /// Sealed into a blob; chunks may be gone.
     pub sealed: bool,
+    /// Until when the chunks of a sealed log are kept for readers who are in the middle of them; `None` once they are gone.
+    #[serde(default)]
+    pub chunks_until: Option<Timestamp>,
 }
 
 /// What was collected.
@@ -109,6 +116,19 @@ impl Attempt {
         self.tests = report.tests;
         self.timings = report.timings;
         self.warnings.extend(report.warnings);
+    }
+
+    /// Its log is complete, too long to stay in the store, and not sealed yet.
+    pub fn needs_sealing(&self) -> bool {
+        self.finished_at.is_some()
+            && !self.log.sealed
+            && self.log.end.is_some_and(|end| end > SMALL_LOG_BYTES)
+    }
+
+    /// When the log has to move next: into a blob once the attempt is over, out of the store when its chunks have served
+    /// their time. `None` when it stays where it is.
+    pub fn log_due(&self) -> Option<Timestamp> {
+        if self.needs_sealing() { self.finished_at } else { self.log.chunks_until }
     }
 
     /// The command itself failed, as opposed to being lost, cancelled or hindered.

@@ -110,6 +110,22 @@ impl LogChunk {
         }
         Some(Self { offset, segments, bytes })
     }
+
+    /// What of this chunk lies before `end`; `None` when nothing does.
+    pub fn until_offset(mut self, end: u64) -> Option<Self> {
+        if end >= self.end() {
+            return Some(self);
+        }
+        let length = usize::try_from(end.checked_sub(self.offset)?).ok().filter(|length| *length > 0)?;
+        self.bytes.truncate(length);
+        let mut room = length;
+        self.segments.retain_mut(|segment| {
+            segment.length = segment.length.min(u32::try_from(room).unwrap_or(u32::MAX));
+            room -= segment.length as usize;
+            segment.length > 0
+        });
+        Some(self)
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +165,17 @@ mod tests {
                 .collect();
             assert_eq!(rest, whole[(from - 100) as usize..]);
         }
+        for end in 101..=109 {
+            let cut = chunk.clone().until_offset(end).unwrap();
+            assert_eq!((cut.offset, cut.end()), (100, end));
+            assert!(LogChunk::new(100, cut.segments().to_vec(), cut.bytes().clone()).is_ok());
+            let bytes = cut.pieces().flat_map(|(at, s, b)| {
+                let pieces = b.into_iter().enumerate();
+                pieces.map(move |(i, byte)| (at + i as u64, s.stream, byte)).collect::<Vec<_>>()
+            });
+            assert_eq!(bytes.collect::<Vec<_>>(), whole[..(end - 100) as usize]);
+        }
+        assert_eq!(chunk.clone().until_offset(100), None);
         assert_eq!(chunk.from_offset(109), None);
     }
 

@@ -434,6 +434,35 @@ impl Run {
         Some(next)
     }
 
+    /// When the first of its logs has to move next.
+    pub fn log_due(&self) -> Option<Timestamp> {
+        self.attempts.iter().filter_map(Attempt::log_due).min()
+    }
+
+    /// The log of an ended attempt is in its blob, and its chunks can go at `chunks_until`; `None` when that was noted
+    /// before or the attempt is not over.
+    pub fn log_sealed(&self, attempt: u32, chunks_until: Timestamp) -> Option<Self> {
+        self.with_log(attempt, |attempt| {
+            if !attempt.needs_sealing() {
+                return false;
+            }
+            attempt.log.sealed = true;
+            attempt.log.chunks_until = Some(chunks_until);
+            true
+        })
+    }
+
+    /// The chunks of a sealed log are gone; `None` when that was noted before.
+    pub fn log_cleared(&self, attempt: u32) -> Option<Self> {
+        self.with_log(attempt, |attempt| attempt.log.chunks_until.take().is_some())
+    }
+
+    fn with_log(&self, number: u32, change: impl FnOnce(&mut Attempt) -> bool) -> Option<Self> {
+        let mut next = Self { version: self.version + 1, ..self.clone() };
+        let attempt = next.attempts.iter_mut().find(|attempt| attempt.number == number)?;
+        change(attempt).then_some(next)
+    }
+
     /// Records what was collected in the present attempt.
     pub fn record(&self, token: &LeaseToken, change: impl FnOnce(&mut Attempt)) -> Result<Self, Refused> {
         self.held(token)?;

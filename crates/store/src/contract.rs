@@ -43,7 +43,7 @@ macro_rules! store_contract {
                     a_new_lease_does_not_inherit_the_old_expiry, expired_leases_come_longest_over_first,
                     leased_runs_are_found_by_worker;
                 reconciling: due_runs_come_when_their_time_has_come, unclaimed_runs_come_oldest_first,
-                    waiting_runs_are_pending_or_queued, unsealed_logs_are_those_of_ended_attempts,
+                    waiting_runs_are_pending_or_queued, long_logs_of_ended_attempts_are_due,
                     runs_ahead_are_those_dispatched_before;
                 lists: a_list_is_newest_first_in_pages, every_filter_is_kept, filters_are_combined,
                     a_list_stays_put_while_runs_come_in, a_search_through_too_many_runs_gives_a_partial_page,

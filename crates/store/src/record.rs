@@ -24,7 +24,7 @@ use crate::{Result, StoreError};
 const VERSION: u32 = 1;
 
 /// Milliseconds since 1970: a number parses several times faster than RFC 3339.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Millis(i64);
 

@@ -189,8 +189,8 @@ pub trait RunStore: Send + Sync {
     /// Pending or queued runs created before `before`.
     async fn waiting_since(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>>;
 
-    /// Runs with an ended attempt whose log is not sealed, that ended before `before`.
-    async fn unsealed(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>>;
+    /// Runs whose [`Run::log_due`] is before `before`, longest due first: a log to seal, or chunks to clear.
+    async fn logs_due(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>>;
 
     /// Pending runs of the same pool and organization that would be dispatched before `run`; counts to 1,000 at most.
     async fn ahead_of(&self, run: &Run) -> Result<u64>;

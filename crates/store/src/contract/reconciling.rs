@@ -1,3 +1,4 @@
+use gantry_domain::attempt::SMALL_LOG_BYTES;
 use gantry_domain::id::OrganizationId;
 use gantry_domain::run::Hold;
 use gantry_domain::spec::Priority;
@@ -52,26 +53,30 @@ pub async fn waiting_runs_are_pending_or_queued(stores: Stores) {
     assert!(stores.runs.waiting_since(at(51), 10).await.unwrap().contains(&young));
 }
 
-pub async fn unsealed_logs_are_those_of_ended_attempts(stores: Stores) {
+pub async fn long_logs_of_ended_attempts_are_due(stores: Stores) {
     let organization = OrganizationId::new();
-    let early = finished(&stores, &accepted(&stores, organization).await, 0, at(10)).await;
-    finished(&stores, &accepted(&stores, organization).await, 0, at(20)).await;
-    running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45))
-        .await;
-    // Its first attempt is over, though the run is not.
-    let held =
-        running(&stores, &accepted(&stores, organization).await, gantry_domain::id::WorkerId::new(), at(45))
-            .await;
-    let again = store(&stores, held.lose(3, at(5)).unwrap().0).await;
-    assert!(!again.is_final());
-    let unsealed = stores.runs.unsealed(at(20), 10).await.unwrap();
-    assert_eq!(ids(&unsealed), [again.id, early.id]);
-    let mut sealed = early.clone();
-    sealed.version += 1;
-    sealed.attempts[0].log.sealed = true;
-    store(&stores, sealed).await;
-    assert_eq!(ids(&stores.runs.unsealed(at(20), 10).await.unwrap()), [again.id]);
-    assert_eq!(stores.runs.unsealed(at(99), 10).await.unwrap().len(), 2);
+    let running = async || {
+        let worker = gantry_domain::id::WorkerId::new();
+        running(&stores, &accepted(&stores, organization).await, worker, at(45)).await
+    };
+    let ended = async |log_end, end| {
+        let run = running().await;
+        store(&stores, run.lose(log_end, at(end)).unwrap().0).await
+    };
+    let early = ended(SMALL_LOG_BYTES + 1, 10).await;
+    ended(SMALL_LOG_BYTES + 1, 20).await;
+    ended(SMALL_LOG_BYTES, 1).await;
+    running().await;
+    let first = ended(1 << 20, 5).await;
+    assert!(!first.is_final(), "an attempt is over, though the run is not");
+    assert_eq!(ids(&stores.runs.logs_due(at(20), 10).await.unwrap()), [first.id, early.id]);
+    let sealed = store(&stores, early.log_sealed(1, at(30)).unwrap()).await;
+    assert_eq!(find(&stores, early.id).await, sealed);
+    assert_eq!(ids(&stores.runs.logs_due(at(20), 10).await.unwrap()), [first.id]);
+    assert_eq!(stores.runs.logs_due(at(30), 10).await.unwrap().len(), 2);
+    assert_eq!(stores.runs.logs_due(at(31), 10).await.unwrap().len(), 3, "its chunks can go now");
+    store(&stores, sealed.log_cleared(1).unwrap()).await;
+    assert_eq!(stores.runs.logs_due(at(99), 10).await.unwrap().len(), 2);
 }
 
 pub async fn runs_ahead_are_those_dispatched_before(stores: Stores) {

@@ -55,6 +55,8 @@ struct LogRecord {
     truncated: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     sealed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chunks_until: Option<Millis>,
 }
 
 #[derive(Default, PartialEq, Serialize, Deserialize)]
@@ -104,7 +106,12 @@ impl From<&Attempt> for AttemptRecord {
                 reason: (&outcome.reason).into(),
                 exit_code: outcome.exit_code,
             }),
-            log: LogRecord { end: log.end, truncated: log.truncated, sealed: log.sealed },
+            log: LogRecord {
+                end: log.end,
+                truncated: log.truncated,
+                sealed: log.sealed,
+                chunks_until: log.chunks_until.map(Millis::from),
+            },
             tests: TestsRecord {
                 total: tests.total,
                 passed: tests.passed,
@@ -138,7 +145,12 @@ impl From<AttemptRecord> for Attempt {
                 reason: outcome.reason.into(),
                 exit_code: outcome.exit_code,
             }),
-            log: AttemptLog { end: log.end, truncated: log.truncated, sealed: log.sealed },
+            log: AttemptLog {
+                end: log.end,
+                truncated: log.truncated,
+                sealed: log.sealed,
+                chunks_until: log.chunks_until.map(Into::into),
+            },
             tests: TestSummary {
                 total: tests.total,
                 passed: tests.passed,

@@ -64,7 +64,7 @@ pub(super) struct Changing {
     pub lease_token: Option<String>,
     pub lease_expires_at: Option<i64>,
     pub cancel: bool,
-    pub unsealed_since: Option<i64>,
+    pub log_due: Option<i64>,
     pub record: Vec<u8>,
 }
 
@@ -78,7 +78,6 @@ impl Changing {
             _ => (None, None, None),
         };
         let lease = run.state.lease();
-        let unsealed = run.attempts.iter().filter(|attempt| !attempt.log.sealed);
         Ok(Self {
             version: run.version,
             status: run.status(),
@@ -91,10 +90,7 @@ impl Changing {
             lease_token: lease.map(|lease| lease.token.as_str().to_owned()),
             lease_expires_at: lease.map(|lease| lease.expires_at.as_millis()),
             cancel: run.cancel.is_some(),
-            unsealed_since: unsealed
-                .filter_map(|attempt| attempt.finished_at)
-                .min()
-                .map(Timestamp::as_millis),
+            log_due: run.log_due().map(Timestamp::as_millis),
             record: encode_run(run)?,
         })
     }

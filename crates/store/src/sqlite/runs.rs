@@ -123,7 +123,7 @@ impl RunStore for Sqlite {
                     changing.lease_token,
                     expires_at,
                     changing.cancel,
-                    changing.unsealed_since,
+                    changing.log_due,
                     changing.record,
                 ])?;
                 if standing.group != group {
@@ -246,8 +246,8 @@ impl RunStore for Sqlite {
         self.many(sql::WAITING_SINCE, [before.as_millis(), limit.into()]).await
     }
 
-    async fn unsealed(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>> {
-        self.many(sql::UNSEALED, [before.as_millis(), limit.into()]).await
+    async fn logs_due(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>> {
+        self.many(sql::LOGS_DUE, [before.as_millis(), limit.into()]).await
     }
 
     async fn ahead_of(&self, run: &Run) -> Result<u64> {
@@ -435,7 +435,7 @@ impl NewRow {
             &changing.lease_token,
             &changing.lease_expires_at,
             &changing.cancel,
-            &changing.unsealed_since,
+            &changing.log_due,
             &idempotency_key,
             &body_hash,
             &changing.record,

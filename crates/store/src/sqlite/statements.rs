@@ -13,10 +13,10 @@ statements! {
     // --- runs: single ones
     INSERT_RUN = "INSERT INTO runs (id, organization, number, version, status, pool, turn, project, environment, grp,"
         "created_at, waits, due_at, limit_key, queued_since, worker, lease_token, lease_expires_at, cancel,"
-        "unsealed_since, idempotency_key, idempotency_hash, record)"
+        "log_due, idempotency_key, idempotency_hash, record)"
         "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23)";
     UPDATE_RUN = "UPDATE runs SET version=?2, status=?3, waits=?4, due_at=?5, limit_key=?6, queued_since=?7, worker=?8,"
-        "lease_token=?9, lease_expires_at=?10, cancel=?11, unsealed_since=?12, record=?13 WHERE seq=?1";
+        "lease_token=?9, lease_expires_at=?10, cancel=?11, log_due=?12, record=?13 WHERE seq=?1";
     STANDING = "SELECT seq, version, status, lease_token, lease_expires_at, organization, grp FROM runs WHERE id=?1";
     REGROUP_RUN = "UPDATE runs SET grp=?2 WHERE seq=?1";
     DELETE_RUN = "DELETE FROM runs WHERE seq=?1 RETURNING pool";
@@ -47,8 +47,8 @@ statements! {
         "WHERE queued_since IS NOT NULL AND queued_since<?1 ORDER BY queued_since LIMIT ?2";
     WAITING_SINCE = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
         "WHERE status<2 AND created_at<?1 ORDER BY created_at LIMIT ?2";
-    UNSEALED = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
-        "WHERE unsealed_since IS NOT NULL AND unsealed_since<?1 ORDER BY unsealed_since LIMIT ?2";
+    LOGS_DUE = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
+        "WHERE log_due IS NOT NULL AND log_due<?1 ORDER BY log_due LIMIT ?2";
     AHEAD_OF = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE waits=0 AND pool=?1 AND organization=?2"
         "AND (turn, id) < (?3, ?4) LIMIT 1000)";
 
@@ -79,7 +79,7 @@ statements! {
         "(SELECT coalesce((SELECT min(vtime) FROM lanes WHERE pool=?1 AND active=1),"
         "(SELECT max(vtime) FROM lanes WHERE pool=?1), 0) AS now) WHERE true"
         "ON CONFLICT (pool, organization) DO UPDATE SET active=1, vtime=max(vtime, excluded.vtime) WHERE active=0";
-    NEXT_LANE = "SELECT vtime, organization FROM lanes WHERE pool=?1 AND active=1 AND (vtime, organization) > (?2, ?3)"
+    NEXT_LANE = "SELECT vtime, organization FROM lanes INDEXED BY lanes_active WHERE pool=?1 AND active=1 AND (vtime, organization) > (?2, ?3)"
         "ORDER BY vtime, organization LIMIT 1";
     MOVE_LANE = "UPDATE lanes SET vtime=?3, active=?4 WHERE pool=?1 AND organization=?2";
     LANE_HEAD = "SELECT id, organization, number, version, lease_expires_at, record, turn FROM runs"
@@ -94,8 +94,8 @@ statements! {
     BLOCKED_ON = "SELECT id, organization, number, version, lease_expires_at, record FROM runs"
         "WHERE waits=2 AND limit_key=?1 ORDER BY turn, id LIMIT ?2";
     NEXT_BLOCKING_KEY = "SELECT limit_key FROM runs WHERE waits=2 AND limit_key>?1 ORDER BY limit_key LIMIT 1";
-    COUNT_WAITING = "SELECT pool, organization, count(*) FROM runs WHERE status<2 GROUP BY pool, organization";
-    COUNT_QUEUED = "SELECT pool, organization, count(*) FROM runs WHERE queued_since IS NOT NULL"
+    // The sum counts the queued ones: their status is 1, that of pending ones 0.
+    COUNT_WAITING = "SELECT pool, organization, count(*), sum(status) FROM runs INDEXED BY runs_waiting WHERE status<2"
         "GROUP BY pool, organization";
     COUNT_LEASED = "SELECT pool, organization, count(*) FROM runs WHERE lease_expires_at IS NOT NULL"
         "GROUP BY pool, organization";

@@ -24,7 +24,7 @@ CREATE TABLE runs (
     lease_token TEXT,
     lease_expires_at INTEGER,
     cancel INTEGER,                     -- somebody asked for the end
-    unsealed_since INTEGER,             -- end of the oldest ended attempt whose log is not sealed
+    log_due INTEGER,                    -- when a log has to be sealed or its chunks have to go
     idempotency_key TEXT,
     idempotency_hash BLOB,
     record BLOB NOT NULL
@@ -42,10 +42,10 @@ CREATE INDEX runs_idempotent ON runs (created_at) WHERE idempotency_key IS NOT N
 CREATE INDEX runs_ready ON runs (pool, organization, turn, id) WHERE waits = 0;
 CREATE INDEX runs_due ON runs (due_at) WHERE waits = 1;
 CREATE INDEX runs_blocked ON runs (limit_key, turn, id) WHERE waits = 2;
-CREATE INDEX runs_waiting ON runs (created_at, pool, organization) WHERE status < 2;
-CREATE INDEX runs_queued ON runs (queued_since, pool, organization) WHERE queued_since IS NOT NULL;
+CREATE INDEX runs_waiting ON runs (created_at, pool, organization, status) WHERE status < 2;
+CREATE INDEX runs_queued ON runs (queued_since) WHERE queued_since IS NOT NULL;
 CREATE INDEX runs_leased ON runs (lease_expires_at, worker, pool, organization) WHERE lease_expires_at IS NOT NULL;
-CREATE INDEX runs_unsealed ON runs (unsealed_since) WHERE unsealed_since IS NOT NULL;
+CREATE INDEX runs_log_due ON runs (log_due) WHERE log_due IS NOT NULL;
 
 -- The last number given to a run of each organization; never given twice, even after deleting.
 CREATE TABLE numbers (organization BLOB PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
