@@ -53,13 +53,20 @@ async fn all_end(pids: &[(&'static str, i32)]) {
 /// A worker process of its own: this test program, with only the test below.
 struct Worker {
     process: Child,
+    /// Kept, so that it can go on to print.
+    _lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
     key: AttemptKey,
 }
 
 impl Worker {
     fn start(root: &Path, installation: InstallationId) -> Self {
+        Self::run("survivors::a_worker_that_waits_to_be_killed", root, installation)
+    }
+
+    /// Returns once the worker printed the run of its first attempt.
+    fn run(test: &str, root: &Path, installation: InstallationId) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "survivors::a_worker_that_waits_to_be_killed"])
+            .args(["--ignored", "--exact", "--nocapture", test])
             .env("TEST_ROOT", root)
             .env("TEST_INSTALLATION", installation.to_string())
             .stdout(Stdio::piped())
@@ -68,7 +75,7 @@ impl Worker {
         let mut lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines();
         let run =
             lines.find_map(|line| line.unwrap().split_once("runs ").map(|(_, run)| run.parse().unwrap()));
-        Self { process, key: AttemptKey { run: run.unwrap(), attempt: 1 } }
+        Self { process, _lines: lines, key: AttemptKey { run: run.unwrap(), attempt: 1 } }
     }
 
     fn pid(&self) -> i32 {
@@ -198,4 +205,63 @@ async fn a_dropped_executor_ends_its_commands() {
     drop(host.executor);
     all_end(&running).await;
     soon(output.collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the worker process of another test, not a test"]
+async fn a_busy_worker_that_is_killed_some_time() {
+    let root = std::env::var("TEST_ROOT").expect("started by another test");
+    let installation = std::env::var("TEST_INSTALLATION").unwrap().parse().unwrap();
+    let executor = executor(&Path::new(&root).join("work"), installation);
+    let slots = (0..4).map(async |slot| {
+        let mut spec = shell("(setsid sh -c 'trap \"\" TERM; while :; do sleep 0.01; done' &); sleep 0.01");
+        spec.slot = slot;
+        println!("runs {}", spec.key.run);
+        loop {
+            spec.key.run = gantry_domain::id::RunId::new();
+            executor.prepare(&spec, &Lines::default()).await.unwrap();
+            executor.start(spec.key).await.unwrap().for_each(async |_| {}).await;
+            executor.wait(spec.key).await.unwrap();
+            executor.destroy(spec.key).await.unwrap();
+        }
+    });
+    futures::future::join_all(slots).await;
+}
+
+/// Processes of any attempt under `root`.
+fn marked(root: &Path) -> usize {
+    let mark = format!("GANTRY_SANDBOX={}/", root.display());
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let environs = processes.filter_map(|process| std::fs::read(process.path().join("environ")).ok());
+    environs.filter(|environ| String::from_utf8_lossy(environ).contains(&mark)).count()
+}
+
+#[tokio::test]
+async fn a_worker_killed_at_any_moment_leaves_nothing_running_and_nothing_unlisted() {
+    let (root, installation) = (tempfile::tempdir().unwrap(), InstallationId::new());
+    let rounds = std::env::var("GANTRY_KILL_ROUNDS").map_or(8, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
+        let mut worker =
+            Worker::run("survivors::a_busy_worker_that_is_killed_some_time", root.path(), installation);
+        // Not waiting for anything: any moment is the right one.
+        let moment = rand::random_range(0..120);
+        tokio::time::sleep(std::time::Duration::from_millis(moment)).await;
+        assert_eq!(worker.process.try_wait().unwrap(), None, "it died by itself");
+        kill(worker.pid(), Signal::KILL);
+        worker.process.wait().unwrap();
+        let next = executor(&root.path().join("work"), installation);
+        // Every other time without giving the shims the time to do it themselves.
+        if round % 2 == 0 {
+            until("shims end everything by themselves", || marked(root.path()) == 0).await;
+        }
+        for key in next.leftovers().await.unwrap() {
+            soon(next.destroy(key)).await.unwrap();
+        }
+        until("nothing runs", || marked(root.path()) == 0).await;
+        assert_eq!(
+            std::fs::read_dir(root.path().join("work")).unwrap().count(),
+            0,
+            "killed after {moment} ms"
+        );
+    }
 }
