@@ -12,10 +12,11 @@ mod collect;
 mod proc_tree;
 mod protocol;
 mod running;
+mod sandbox;
 pub mod shim;
 mod workspace;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gantry_domain::worker::ExecutorKind;
 
-use self::protocol::Job;
 use self::running::Running;
+use self::sandbox::{Phase, Sandbox, validate};
 use self::workspace::Workspace;
 use crate::pattern::Pattern;
 use crate::{
@@ -69,67 +70,6 @@ pub struct ProcessExecutor {
     sandboxes: Mutex<HashMap<AttemptKey, Arc<Sandbox>>>,
 }
 
-struct Sandbox {
-    spec: AttemptSpec,
-    workspace: Workspace,
-    phase: Mutex<Phase>,
-    /// Held by whatever changes the directory, beyond the life of the call that asked for it.
-    directory: Arc<tokio::sync::Mutex<()>>,
-}
-
-enum Phase {
-    Preparing,
-    Prepared,
-    Started(Arc<Running>),
-    Destroyed,
-}
-
-impl Sandbox {
-    fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn running(&self) -> Option<Arc<Running>> {
-        match &*self.phase() {
-            Phase::Started(running) => Some(Arc::clone(running)),
-            _ => None,
-        }
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.spec.workdir.clone().unwrap_or_else(|| self.workspace.work())
-    }
-
-    fn environment(&self) -> Vec<(OsString, OsString)> {
-        let inherited =
-            |name: &str, otherwise: &str| std::env::var_os(name).unwrap_or_else(|| otherwise.into());
-        let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
-        environment.insert("PATH".into(), inherited("PATH", "/usr/local/bin:/usr/bin:/bin"));
-        environment.insert("LANG".into(), inherited("LANG", "C.UTF-8"));
-        environment.insert("HOME".into(), self.workspace.work().into());
-        environment.insert("TMPDIR".into(), self.workspace.tmp().into());
-        environment.extend(self.spec.environment.iter().map(|(name, value)| (name.into(), value.into())));
-        environment.insert(proc_tree::MARKER.into(), self.workspace.directory.clone().into());
-        environment.into_iter().collect()
-    }
-
-    fn job(&self) -> Job {
-        let AttemptSpec { resources, slot, workdir, .. } = &self.spec;
-        let cpus = u64::from(resources.cpu_millis.div_ceil(1000));
-        Job {
-            command: self.spec.command.iter().flatten().map(Into::into).collect(),
-            environment: self.environment(),
-            directory: self.directory(),
-            // A directory of the user's keeps the modes the user is used to.
-            umask: if workdir.is_some() { 0o022 } else { 0o077 },
-            memory_bytes: u64::from(resources.memory_mb) * 1024 * 1024,
-            pids: resources.pids.into(),
-            cpus,
-            first_cpu: u64::from(*slot) * cpus,
-        }
-    }
-}
-
 impl ProcessExecutor {
     pub fn new(options: ProcessOptions) -> io::Result<Self> {
         let root = std::path::absolute(&options.root)?;
@@ -170,37 +110,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
-/// What can be seen to be wrong before anything is made.
-async fn validate(attempt: &AttemptSpec) -> Result<(), ExecutorError> {
-    let Some(command) = &attempt.command else {
-        return Err(ExecutorError::Unsupported(
-            "the process executor has no image whose entrypoint it could run: give the run a command"
-                .to_owned(),
-        ));
-    };
-    if command.first().is_none_or(String::is_empty) {
-        return Err(ExecutorError::BadCommand("the command is empty".to_owned()));
-    }
-    let variables = attempt.environment.iter().flat_map(|(name, value)| [name, value]);
-    if command.iter().chain(variables).any(|text| text.contains('\0')) {
-        return Err(ExecutorError::BadCommand("a command or variable holds a NUL byte".to_owned()));
-    }
-    let Some(workdir) = &attempt.workdir else { return Ok(()) };
-    let shown = workdir.display();
-    match tokio::fs::metadata(workdir).await {
-        _ if !workdir.is_absolute() => {
-            Err(ExecutorError::BadCommand(format!("the working directory `{shown}` is not an absolute path")))
-        }
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => {
-            Err(ExecutorError::BadCommand(format!("the working directory `{shown}` is not a directory")))
-        }
-        Err(error) => {
-            Err(ExecutorError::BadCommand(format!("the working directory `{shown}` cannot be used: {error}")))
-        }
-    }
-}
-
 #[async_trait]
 impl Executor for ProcessExecutor {
     fn kind(&self) -> ExecutorKind {
@@ -209,12 +118,8 @@ impl Executor for ProcessExecutor {
 
     async fn prepare(&self, attempt: &AttemptSpec, progress: &dyn Progress) -> Result<(), ExecutorError> {
         validate(attempt).await?;
-        let sandbox = Arc::new(Sandbox {
-            spec: attempt.clone(),
-            workspace: Workspace::new(&self.options.root, attempt.key),
-            phase: Mutex::new(Phase::Preparing),
-            directory: Arc::default(),
-        });
+        let workspace = Workspace::new(&self.options.root, attempt.key);
+        let sandbox = Arc::new(Sandbox::new(attempt.clone(), workspace));
         match self.sandboxes().entry(attempt.key) {
             std::collections::hash_map::Entry::Occupied(_) => {
                 return Err(wrong_order("the attempt is prepared already"));
@@ -284,7 +189,7 @@ impl Executor for ProcessExecutor {
             return Err(wrong_order("the command still runs"));
         }
         let places = collect::Places {
-            working: sandbox.directory(),
+            working: sandbox.working_directory(),
             work: sandbox.workspace.work(),
             tmp: sandbox.workspace.tmp(),
         };

@@ -209,6 +209,10 @@ fn explain(stage: Stage, errno: i32, program: &str, directory: &std::path::Path)
         (Stage::Execute, Errno::NOENT | Errno::NOTDIR) => ExecutorError::BadCommand(format!(
             "`{program}` was not found: it is neither in the PATH nor a path from `{directory}`, or its interpreter is missing"
         )),
+        // A directory of the PATH that cannot be searched looks the same.
+        (Stage::Execute, Errno::ACCESS) if !program.contains('/') => ExecutorError::BadCommand(format!(
+            "`{program}` was not found in the PATH, or is not executable by this user"
+        )),
         (Stage::Execute, Errno::ACCESS | Errno::PERM) => {
             ExecutorError::BadCommand(format!("`{program}` is not executable by this user"))
         }

@@ -40,6 +40,8 @@ pub(super) const CHECK: &str = "check";
 
 /// How long descendants may tidy up after the worker died.
 const GRACE_WITHOUT_WORKER: Duration = Duration::from_secs(1);
+/// Keeps the arithmetic of instants within its range.
+const LONGEST_GRACE: Duration = Duration::from_secs(24 * 3600);
 const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 /// Closer to a limit than half, samples come faster.
 const SAMPLE_FAST: Duration = Duration::from_millis(50);
@@ -225,8 +227,7 @@ impl Supervisor {
     }
 
     fn end_within(&mut self, grace: Duration) {
-        let now = Instant::now();
-        let kill_from = now.checked_add(grace).unwrap_or(now);
+        let kill_from = Instant::now() + grace.min(LONGEST_GRACE);
         if self.kill_from.is_none() && !grace.is_zero() {
             signal_all(Signal::TERM);
         }
