@@ -1,5 +1,7 @@
 //! What a container does, and what the executor says it did: the table of the design, on a real engine.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod docker_support;
 
 use std::time::{Duration, Instant};

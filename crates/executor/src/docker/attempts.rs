@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::future::{BoxFuture, Shared};
 
 use super::engine::EngineFailure;
+use super::output::OutputCut;
 use crate::{AttemptKey, ExecutorError, Exit};
 
 /// A request to create a container that goes on when the caller of `prepare` does not.
@@ -33,6 +34,7 @@ pub(super) struct Attempt {
     pub slot: u32,
     pub program: String,
     pub creation: Option<Creation>,
+    pub output: Option<OutputCut>,
     pub ended: Option<Ended>,
 }
 
@@ -49,7 +51,8 @@ impl Attempts {
         if attempts.contains_key(&key) {
             return Err(ExecutorError::CallOrder("prepare was called twice".to_owned()));
         }
-        let attempt = Attempt { phase: Phase::Preparing, slot, program, creation: None, ended: None };
+        let attempt =
+            Attempt { phase: Phase::Preparing, slot, program, creation: None, output: None, ended: None };
         attempts.insert(key, attempt);
         Ok(())
     }

@@ -37,13 +37,21 @@ pub(super) fn pull_problem(failure: &EngineFailure) -> PullProblem {
             "no basic auth credentials",
             "authorization failed",
             "403 forbidden",
+            "http 401 response",
+            "http 403 response",
         ])
     {
         return PullProblem::Denied;
     }
     // "dial tcp: lookup registry.example: no such host" is not a missing image.
     if failure.is(404)
-        || says(&["manifest unknown", "name unknown", "no matching manifest", "no match for platform"])
+        || says(&[
+            "manifest unknown",
+            "name unknown",
+            "no matching manifest",
+            "no match for platform",
+            "http 404 response",
+        ])
         || text.ends_with(": not found")
     {
         return PullProblem::NotFound;
@@ -160,6 +168,11 @@ mod tests {
             ),
             (Some(500), "Head \"https://reg.example/v2/a/manifests/1\": no basic auth credentials", Denied),
             (Some(500), "error parsing HTTP 403 response body: denied: not yours", Denied),
+            (
+                Some(500),
+                "error parsing HTTP 404 response body: no error details found in HTTP response body",
+                NotFound,
+            ),
             (
                 Some(500),
                 "Get \"https://reg.example/v2/\": net/http: request canceled (Client.Timeout exceeded)",

@@ -15,6 +15,7 @@ mod images;
 mod labels;
 mod network;
 mod options;
+mod output;
 mod pull;
 mod pull_progress;
 mod remove;

@@ -30,9 +30,14 @@ impl DockerExecutor {
     }
 
     async fn remove_until_gone(&self, key: AttemptKey) -> Result<(), ExecutorError> {
-        if let Some(creation) = self.attempts.get(key).and_then(|attempt| attempt.creation) {
-            // Only that it is over matters: then the container is there or never will be.
-            let _ = creation.await;
+        if let Some(attempt) = self.attempts.get(key) {
+            if let Some(output) = &attempt.output {
+                output.cut();
+            }
+            if let Some(creation) = attempt.creation {
+                // Only that it is over matters: then the container is there or never will be.
+                let _ = creation.await;
+            }
         }
         let name = labels::container_name(key);
         let deadline = Instant::now() + self.options.limits.destroy;

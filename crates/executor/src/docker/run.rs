@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
@@ -10,16 +9,18 @@ use bollard::query_parameters::{
 };
 use futures::FutureExt;
 use futures::stream::StreamExt;
-use gantry_domain::log::LogStream;
 
 use super::attempts::{Ended, Phase};
 use super::engine::{EngineFailure, bounded};
 use super::failures::{is_bad_reference, network_is_gone, start_error};
+use super::output::{OutputReader, output};
 use super::{DockerExecutor, create, labels};
-use crate::{AttemptKey, AttemptSpec, ExecutorError, Exit, Output, OutputStream, Progress};
+use crate::{AttemptKey, AttemptSpec, ExecutorError, Exit, OutputStream, Progress};
 
 /// How long the engine may take to notice a SIGKILL.
 const KILL_TAKES: Duration = Duration::from_secs(10);
+/// How long a kill may wait for somebody to read the output that is under way, before the output is cut.
+const READER_TAKES: Duration = Duration::from_secs(2);
 /// The engine learns of an out-of-memory kill on another way than of the exit, and now and then later.
 const OOM_SETTLES: Duration = Duration::from_millis(100);
 
@@ -103,20 +104,21 @@ impl DockerExecutor {
             }
             outcome => outcome,
         };
-        let output = outcome.map_err(|failure| start_error(&attempt.program, failure))?;
+        let reader = outcome.map_err(|failure| start_error(&attempt.program, failure))?;
         self.attempts.advance(key, Phase::Starting, Phase::Started, "start")?;
-        Ok(output)
+        Ok(reader.boxed())
     }
 
     /// Attached first, so that not a byte is lost although the engine keeps no log.
-    async fn attach_and_start(&self, key: AttemptKey) -> Result<OutputStream, EngineFailure> {
+    async fn attach_and_start(&self, key: AttemptKey) -> Result<OutputReader, EngineFailure> {
         let name = labels::container_name(key);
         let options = AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
         let attach = Box::pin(self.engine.docker.attach_container(&name, Some(options)));
-        let attached = self.engine.lookup("attach to the container", attach).await?;
+        let (reader, cut) = output(self.engine.lookup("attach to the container", attach).await?);
+        self.attempts.update(key, |attempt| attempt.output = Some(cut));
         let start = Box::pin(self.engine.docker.start_container(&name, None));
         self.engine.create("start the container", start).await?;
-        Ok(attached.output.map(output).boxed())
+        Ok(reader)
     }
 
     pub(super) async fn wait_for_end(&self, key: AttemptKey) -> Result<Ended, ExecutorError> {
@@ -168,32 +170,43 @@ impl DockerExecutor {
     }
 
     pub(super) async fn stop_attempt(&self, key: AttemptKey, grace: Duration) -> Result<(), ExecutorError> {
-        let runs = |attempt: &super::attempts::Attempt| {
-            matches!(attempt.phase, Phase::Starting | Phase::Started) && attempt.ended.is_none()
-        };
-        if !self.attempts.get(key).as_ref().is_some_and(runs) {
+        let Some(attempt) = self.attempts.get(key) else { return Ok(()) };
+        if !matches!(attempt.phase, Phase::Starting | Phase::Started) || attempt.ended.is_some() {
             return Ok(());
         }
         let name = labels::container_name(key);
         if !grace.is_zero() && self.stop_politely(&name, grace).await {
             return Ok(());
         }
+        if let Ok(outcome) = tokio::time::timeout(READER_TAKES, self.kill(key)).await {
+            return outcome.map_err(EngineFailure::infrastructure);
+        }
+        if let Some(output) = &attempt.output {
+            output.cut();
+        }
+        match tokio::time::timeout(KILL_TAKES, self.kill(key)).await {
+            Ok(outcome) => outcome.map_err(EngineFailure::infrastructure),
+            Err(_) => Err(ExecutorError::Infrastructure(format!(
+                "the container still runs {} s after it was killed",
+                KILL_TAKES.as_secs()
+            ))),
+        }
+    }
+
+    /// Kills the container and waits until it does not run.
+    async fn kill(&self, key: AttemptKey) -> Result<(), EngineFailure> {
+        let name = labels::container_name(key);
         let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
         let kill = Box::pin(self.engine.docker.kill_container(&name, Some(options)));
         match self.engine.lookup("kill the container", kill).await {
             Ok(()) => {}
             // Gone, or not running.
             Err(failure) if failure.is(404) || failure.is(409) => {}
-            Err(failure) => return Err(failure.infrastructure()),
+            Err(failure) => return Err(failure),
         }
-        match tokio::time::timeout(KILL_TAKES, self.exit_code(key)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(failure)) if failure.is(404) => Ok(()),
-            Ok(Err(failure)) => Err(failure.infrastructure()),
-            Err(_) => Err(ExecutorError::Infrastructure(format!(
-                "the container still runs {} s after it was killed",
-                KILL_TAKES.as_secs()
-            ))),
+        match self.exit_code(key).await {
+            Err(failure) if !failure.is(404) => Err(failure),
+            _ => Ok(()),
         }
     }
 
@@ -206,17 +219,5 @@ impl DockerExecutor {
             Ok(()) => true,
             Err(failure) => failure.is(404),
         }
-    }
-}
-
-fn output(piece: Result<LogOutput, Error>) -> Result<Output, ExecutorError> {
-    match piece {
-        Ok(LogOutput::StdOut { message }) => Ok(Output { stream: LogStream::Stdout, bytes: message }),
-        Ok(LogOutput::StdErr { message }) => Ok(Output { stream: LogStream::Stderr, bytes: message }),
-        // What bollard makes of the rest of a frame whose connection broke.
-        Ok(LogOutput::Console { .. } | LogOutput::StdIn { .. }) => Err(ExecutorError::Infrastructure(
-            "the Docker engine broke off the container's output".to_owned(),
-        )),
-        Err(error) => Err(EngineFailure::new("send the container's output", error).infrastructure()),
     }
 }
