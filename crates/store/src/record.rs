@@ -7,6 +7,8 @@ mod log;
 mod results;
 mod run;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use gantry_domain::time::Timestamp;

@@ -84,8 +84,7 @@ pub fn open(options: SqliteOptions) -> Result<SqliteStores> {
         connection.pragma_update(None, "max_page_count", bytes / page)?;
     }
 
-    let mut ledger = Ledger::default();
-    ledger.reload(&connection)?;
+    let ledger = Ledger::default();
     let depths = ledger.depths();
     let (signal, signals) = std::sync::mpsc::sync_channel(1);
     let (readers, mut threads) =

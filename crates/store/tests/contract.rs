@@ -1,5 +1,7 @@
 //! Every backend keeps the same promises.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests fail by panicking")]
+
 use gantry_store::Stores;
 use gantry_store::sqlite::{self, SqliteOptions, SqliteStores};
 

@@ -1,5 +1,7 @@
 //! What is answered survives `kill -9`: a child process accepts runs and says which until it is killed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests fail by panicking")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -196,20 +196,17 @@ impl Ledger {
         self.rolled_back();
         self.numbers.clear();
         let mut counted: HashMap<String, HashMap<Id, Depth>> = HashMap::new();
-        for (query, add) in [
-            (sql::COUNT_WAITING, (|depth, count| depth.pending = count) as fn(&mut Depth, u64)),
-            (sql::COUNT_QUEUED, |depth, count| {
-                depth.queued = count;
-                depth.pending = depth.pending.saturating_sub(count);
-            }),
-            (sql::COUNT_LEASED, |depth, count| depth.running = count),
-        ] {
-            let mut statement = connection.prepare_cached(query)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let (pool, organization): (String, Id) = (row.get(0)?, row.get(1)?);
-                add(counted.entry(pool).or_default().entry(organization).or_default(), row.get(2)?);
-            }
+        let mut waiting = connection.prepare_cached(sql::COUNT_WAITING)?;
+        let mut rows = waiting.query([])?;
+        while let Some(row) = rows.next()? {
+            let depth = counted.entry(row.get(0)?).or_default().entry(row.get(1)?).or_default();
+            let (both, queued): (u64, u64) = (row.get(2)?, row.get(3)?);
+            (depth.pending, depth.queued) = (both.saturating_sub(queued), queued);
+        }
+        let mut leased = connection.prepare_cached(sql::COUNT_LEASED)?;
+        let mut rows = leased.query([])?;
+        while let Some(row) = rows.next()? {
+            counted.entry(row.get(0)?).or_default().entry(row.get(1)?).or_default().running = row.get(2)?;
         }
         *self.depths.lock() = counted;
         Ok(())

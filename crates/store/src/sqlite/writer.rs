@@ -81,20 +81,23 @@ impl Writer {
     /// Starts the thread; `waiting` commands at most stand in line, further callers wait.
     pub fn start(
         connection: Connection,
-        ledger: Ledger,
+        mut ledger: Ledger,
         checkpoints: SyncSender<()>,
         waiting: usize,
     ) -> Result<(Self, JoinHandle<()>)> {
         let (inbox, commands) = mpsc::channel(waiting);
         let wal_pages = Arc::new(AtomicI32::new(0));
         let mut connection = connection;
+        // In this order: what somebody else writes in between is noticed later.
+        let data_version = data_version(&connection)?;
+        ledger.reload(&connection)?;
         let seen = Arc::clone(&wal_pages);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
             seen.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
         let log = checkpoint::LogWatch::new(wal_pages, checkpoints);
-        let mut thread = WriterThread { connection, ledger, log, full_sync: None, data_version: None };
+        let mut thread = WriterThread { connection, ledger, log, full_sync: None, data_version };
         let handle = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || thread.serve(commands))
@@ -126,7 +129,7 @@ struct WriterThread {
     ledger: Ledger,
     log: checkpoint::LogWatch,
     full_sync: Option<bool>,
-    data_version: Option<i64>,
+    data_version: i64,
 }
 
 impl WriterThread {
@@ -208,13 +211,19 @@ impl WriterThread {
 
     /// What the ledger remembers holds only while nobody else writes to the file.
     fn notice_other_writers(&mut self) -> Result<()> {
-        let version: i64 =
-            self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        if self.data_version.replace(version) != Some(version) {
+        let version = data_version(&self.connection)?;
+        if self.data_version != version {
+            tracing::info!("somebody else wrote to the store's file");
             self.ledger.reload(&self.connection)?;
+            self.data_version = version;
         }
         Ok(())
     }
+}
+
+/// A number that changes when another connection has written to the file.
+fn data_version(connection: &Connection) -> Result<i64> {
+    Ok(connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
 }
 
 enum Failed {
