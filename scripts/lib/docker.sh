@@ -20,10 +20,14 @@ our_engine_runs() {
   [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]
 }
 
-# A machine without systemd may have no cgroup hierarchy mounted; dockerd refuses to start there.
-mount_cgroups() {
-  mountpoint -q /sys/fs/cgroup && return 0
-  as_root mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null || true
+# A machine without systemd may have no cgroup hierarchy mounted, a container only read-only ones: no container could start.
+prepare_cgroups() {
+  local mount
+  mountpoint -q /sys/fs/cgroup || as_root mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null || true
+  for mount in /sys/fs/cgroup /sys/fs/cgroup/*; do
+    mountpoint -q "$mount" && ! as_root test -w "$mount" || continue
+    as_root mount -o remount,bind,rw "$mount" 2>/dev/null || true
+  done
 }
 
 # A socket file whose engine is dead may be replaced; one that somebody listens on may not.
@@ -50,16 +54,19 @@ start_engine() {
   if docker_answers; then say "docker: engine $(docker info --format '{{.ServerVersion}}') answers"; return 0; fi
   have dockerd || { say "docker: no engine answers and dockerd is not installed"; return 1; }
   free_standard_socket || return 1
-  mount_cgroups
+  prepare_cgroups
   launch_dockerd || return 1
-  if wait_for 60 docker_answers; then
+  local began=$SECONDS
+  if wait_for 60 answers_or_dead "$began" && docker_answers; then
     say "docker: started a private engine $(docker info --format '{{.ServerVersion}}') in $ENGINE_DIR"
     return 0
   fi
-  say "docker: the engine did not answer within 60 s; the end of $ENGINE_LOG:"
-  as_root tail -n 15 "$ENGINE_LOG" >&2 || true
+  say "docker: the engine could not be started; the end of $ENGINE_LOG:"
+  as_root tail -n 5 "$ENGINE_LOG" >&2 || true
   return 1
 }
+# An engine has written its pid file after three seconds, or has ended.
+answers_or_dead() { docker_answers || { [ $((SECONDS - $1)) -ge 3 ] && ! our_engine_runs; }; }
 
 stop_engine() {
   if ! our_engine_runs; then say "docker: no private engine to stop"; return 0; fi
