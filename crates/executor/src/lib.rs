@@ -135,4 +135,9 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Whether the engine answers, and what it calls itself; a sentence for people.
     async fn check(&self) -> Result<String, ExecutorError>;
+
+    /// Frees disk space by removing what can be had again, such as images no attempt uses; called when space runs out.
+    async fn prune(&self) -> Result<(), ExecutorError> {
+        Ok(())
+    }
 }
