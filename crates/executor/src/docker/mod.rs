@@ -34,6 +34,9 @@ pub use options::{DEFAULT_HOST, DockerOptions, EngineLimits, NetworkOptions, Pul
 
 use crate::{AttemptKey, AttemptSpec, Executor, ExecutorError, Exit, OutputStream, Progress, TarStream};
 
+/// When space runs out, images that no attempt used for so long go first, and only if there are none, all others.
+const PRUNE_UNUSED_FOR: Duration = Duration::from_secs(3600);
+
 /// Carries out attempts in containers. Dropping it ends nothing: containers are removed by [`Executor::destroy`], networks
 /// by [`DockerExecutor::close`], and what is missed is found by [`Executor::leftovers`].
 pub struct DockerExecutor {
@@ -120,5 +123,12 @@ impl Executor for DockerExecutor {
 
     async fn check(&self) -> Result<String, ExecutorError> {
         self.engine.describe().await
+    }
+
+    async fn prune(&self) -> Result<(), ExecutorError> {
+        if self.prune_images(PRUNE_UNUSED_FOR, 0).await?.is_empty() {
+            self.prune_images(Duration::ZERO, 0).await?;
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "every test binary uses its own part of it")]
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,10 +39,7 @@ pub async fn connect(options: DockerOptions) -> DockerExecutor {
 }
 
 /// Runs a test and removes whatever it left on the engine, also when it fails.
-pub async fn with<F>(options: DockerOptions, test: impl FnOnce(Arc<DockerExecutor>) -> F)
-where
-    F: Future<Output = ()>,
-{
+pub async fn with(options: DockerOptions, test: impl AsyncFnOnce(Arc<DockerExecutor>)) {
     let docker = Arc::new(connect(options).await);
     let outcome = std::panic::AssertUnwindSafe(test(Arc::clone(&docker))).catch_unwind().await;
     for key in docker.leftovers().await.unwrap() {
