@@ -10,6 +10,7 @@
 
 pub mod accepting;
 pub mod changing;
+pub mod counting;
 pub mod credentials;
 pub mod dispatching;
 pub mod fixtures;
@@ -38,6 +39,7 @@ macro_rules! store_contract {
                 changing: a_change_needs_the_version_before_it, a_change_of_nothing_is_not_found,
                     of_many_parallel_changes_one_wins, every_state_survives_storing,
                     only_a_run_that_is_over_can_be_deleted, deleting_takes_everything_along;
+                counting: counts_agree_with_the_runs_whatever_happens;
                 leases: a_renewal_moves_the_expiry_and_no_version, a_lease_that_is_over_cannot_be_renewed,
                     a_renewal_says_that_somebody_cancelled, a_renewal_during_a_change_is_kept,
                     a_new_lease_does_not_inherit_the_old_expiry, expired_leases_come_longest_over_first,

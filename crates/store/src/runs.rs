@@ -86,6 +86,7 @@ pub struct ListFilter {
     pub triggers: Vec<TriggerKind>,
     /// Each must be there with this value.
     pub labels: Vec<(String, String)>,
+    /// Runs are expected to be made in the order of their ids, give or take an hour.
     pub created_from: Option<Timestamp>,
     pub created_before: Option<Timestamp>,
     /// Part of the id, number, image, command, project or group, whatever the case.

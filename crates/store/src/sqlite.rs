@@ -32,6 +32,9 @@ use ledger::{Depths, Ledger};
 use readers::Readers;
 use writer::Writer;
 
+/// How long a connection waits for another process that writes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where the store is and what it may use.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
@@ -46,7 +49,7 @@ pub struct SqliteOptions {
 
 impl SqliteOptions {
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, waiting: 4096, max_bytes: None }
+        Self { path: path.into(), readers: 4, waiting: 1024, max_bytes: None }
     }
 }
 
@@ -152,7 +155,7 @@ fn create_private(path: &Path) -> Result<()> {
 fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(128);

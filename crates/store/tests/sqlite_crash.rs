@@ -37,9 +37,8 @@ async fn accept_until_killed() {
             }
         })
     });
-    for task in accepting.collect::<Vec<_>>() {
-        task.await.unwrap();
-    }
+    let (first_to_fail, ..) = futures::future::select_all(accepting.collect::<Vec<_>>()).await;
+    panic!("accepting ended: {:?}", first_to_fail.err());
 }
 
 fn start(file: &Path) -> Child {
@@ -113,4 +112,42 @@ async fn everything_answered_survives_being_killed() {
     let connection = rusqlite::Connection::open(&path).unwrap();
     let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(verdict, "ok");
+}
+
+/// A crash in the middle of a batch leaves the end of the log half written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_cut_anywhere_holds_whole_transactions() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gantry.db");
+    let sqlite = sqlite::open(SqliteOptions::new(&path)).unwrap();
+    let accepting = (0..300).map(|_| {
+        let stores = sqlite.stores();
+        let new = run_with(ORGANIZATION, |run| run.spec.group = Some("g".into()));
+        tokio::spawn(async move { accept(&stores, new).await })
+    });
+    for task in accepting.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let log = std::fs::read(directory.path().join("gantry.db-wal")).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for cut in (0..=40).map(|part| log.len() * part / 40) {
+        let copies = tempfile::tempdir().unwrap();
+        let copy = copies.path().join("gantry.db");
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::write(copies.path().join("gantry.db-wal"), &log[..cut]).unwrap();
+        let cut_off = sqlite::open(SqliteOptions::new(&copy)).unwrap();
+        let stores = cut_off.stores();
+        let there = stores.runs.list(ORGANIZATION, &ListFilter::default(), None, 500).await.unwrap().items;
+        let count = there.len() as u64;
+        let mut numbers: Vec<_> = there.iter().map(|run| run.number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=count).collect::<Vec<_>>());
+        assert_eq!(stores.dispatch.depths().await.unwrap().first().map_or(0, |depth| depth.pending), count);
+        let groups = stores.runs.groups(ORGANIZATION, None, 10).await.unwrap().items;
+        assert_eq!(groups.first().map_or(0, |group| group.runs), count);
+        assert_eq!(stores.dispatch.ready(&Default::default(), 500).await.unwrap().len() as u64, count);
+        assert_eq!(accepted(&stores, ORGANIZATION).await.number, count + 1);
+        seen.insert(count);
+    }
+    assert!(seen.contains(&0) && seen.contains(&300) && seen.len() > 2, "{seen:?}");
 }

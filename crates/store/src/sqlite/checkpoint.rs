@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -35,7 +36,7 @@ impl LogWatch {
         if pages < BESIDE {
             (self.next_beside, self.next_inline) = (BESIDE, INLINE);
         } else if pages >= self.next_inline {
-            passive(connection);
+            restart(connection);
             self.next_inline = pages + BESIDE;
         } else if pages >= self.next_beside {
             // Full: a copy is due already.
@@ -46,7 +47,24 @@ impl LogWatch {
 }
 
 fn passive(connection: &Connection) {
-    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+    checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)");
+}
+
+/// Copies the rest and waits for the readers that still look at the log, but not for long: better a longer log than
+/// writers that wait. New readers need only the file, so waiting has an end.
+fn restart(connection: &Connection) {
+    let patience = |patience| {
+        if let Err(error) = connection.busy_timeout(patience) {
+            tracing::warn!(%error, "the store's patience cannot be set");
+        }
+    };
+    patience(Duration::from_millis(100));
+    checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)");
+    patience(super::PATIENCE);
+}
+
+fn checkpoint(connection: &Connection, pragma: &str) {
+    if let Err(error) = connection.query_row(pragma, [], |_| Ok(())) {
         tracing::warn!(%error, "the store's log could not be copied into the database file");
     }
 }
