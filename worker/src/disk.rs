@@ -31,6 +31,11 @@ impl DiskProbe {
         Self(Arc::new(probe))
     }
 
+    /// Measures now.
+    pub fn measure(&self) -> Option<DiskSpace> {
+        (self.0)()
+    }
+
     /// The file system that holds `path`.
     pub fn of_path(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref().to_owned();
@@ -101,7 +106,7 @@ pub(crate) async fn watch_disk(shared: Arc<Shared>, watch: DiskWatch, state: wat
 /// Once, before the first run is taken.
 pub(crate) async fn measure(watch: &DiskWatch) -> DiskState {
     let probe = watch.probe.clone();
-    let space = tokio::task::spawn_blocking(move || (probe.0)()).await.ok().flatten();
+    let space = tokio::task::spawn_blocking(move || probe.measure()).await.ok().flatten();
     let paused = space.filter(|space| space.percent_free() < u64::from(watch.pause_below)).map(|space| {
         format!(
             "the disk is nearly full: {} % of {} GB free, runs are taken from {} % on",

@@ -1,5 +1,7 @@
 //! What a worker does with a run that nothing disturbs, and how its end is told.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::time::Duration;

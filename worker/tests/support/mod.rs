@@ -115,6 +115,12 @@ impl World {
         self.until_clean().await;
     }
 
+    /// It takes another run beside what goes on.
+    pub async fn still_works_beside(&self) {
+        let run = self.submit(Work::new(&["true"])).await;
+        self.ended(run).await;
+    }
+
     pub async fn shut_down(self) -> Drained {
         self.shutdown.trigger();
         self.worker.await.unwrap()

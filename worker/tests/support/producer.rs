@@ -198,6 +198,10 @@ impl ScriptedProducer {
         String::from_utf8(bytes).unwrap()
     }
 
+    pub fn pieces_of(&self, run: RunId) -> Vec<Vec<u8>> {
+        self.record(run, |record| record.pieces.iter().map(|(_, bytes)| bytes.clone()).collect())
+    }
+
     pub fn calls(&self) -> Vec<(Call, Option<RunId>)> {
         self.state().calls.clone()
     }
