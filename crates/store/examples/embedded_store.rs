@@ -82,11 +82,17 @@ fn cpu(name: &str) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Bytes this process has sent to the disk.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
+}
+
 /// Whole lives of runs: accept, dispatch, claim, start, finish, with a read before each, as the producer does it.
 async fn lives(stores: &Stores, clients: usize, time: Duration) {
     let organization = OrganizationId::new();
     let (before_all, before_writer, before_readers) = (cpu(""), cpu("store-writer"), cpu("store-reader"));
-    let begun = Instant::now();
+    let (begun, before_written) = (Instant::now(), written());
     let tasks: Vec<_> = (0..clients)
         .map(|_| {
             let stores = stores.clone();
@@ -112,8 +118,9 @@ async fn lives(stores: &Stores, clients: usize, time: Duration) {
     let (runs, seconds) = (accepts.len(), begun.elapsed().as_secs_f64());
     let per_write = |spent: Duration| spent / (runs as u32 * 5);
     println!(
-        "{clients} clients: {:.0} runs/s; CPU per write: writer {:?}, readers {:?}, all {:?}",
+        "{clients} clients: {:.0} runs/s; {} KB written per run; CPU per write: writer {:?}, readers {:?}, all {:?}",
         runs as f64 / seconds,
+        (written() - before_written) / 1000 / runs as u64,
         per_write(cpu("store-writer") - before_writer),
         per_write(cpu("store-reader") - before_readers),
         per_write(cpu("") - before_all),
