@@ -10,7 +10,7 @@ use gantry_executor::{Executor, ExecutorError};
 
 #[tokio::test]
 async fn paths_and_globs_bring_what_they_name() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let mut spec = shell(
             "mkdir -p reports/deep/er 'with space' cypress/reports /tmp/out/x && cd /app && \
              echo 1 >reports/a.xml && echo 2 >reports/deep/er/b.xml && echo 3 >'with space/ünïcode ☃.txt' && \
@@ -48,7 +48,7 @@ async fn paths_and_globs_bring_what_they_name() {
 
 #[tokio::test]
 async fn from_the_root_directory_names_stay_whole() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let spec = shell("mkdir -p /r/s; echo x >/r/s/t.out; echo y >/u.out");
         run(&docker, &spec).await.unwrap();
         for paths in [&["r", "*.out"][..], &["/r", "/*.out"], &["**/*.out"]] {
@@ -62,7 +62,7 @@ async fn from_the_root_directory_names_stay_whole() {
 
 #[tokio::test]
 async fn links_and_pipes_are_left_out_and_the_rest_comes() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let spec = shell(
             "mkdir r; echo 1 >r/a; ln -s /etc/passwd r/passwd; ln -s / r/root; ln r/a r/hard; mkfifo r/pipe; echo 2 >r/z; ln -s r l",
         );
@@ -76,7 +76,7 @@ async fn links_and_pipes_are_left_out_and_the_rest_comes() {
 
 #[tokio::test]
 async fn long_names_come_whole() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let part = "n".repeat(120);
         let deep = [part.as_str(); 10].join("/");
         let name = format!("{deep}/{}é", "f".repeat(200));
@@ -101,7 +101,7 @@ async fn long_names_come_whole() {
 #[tokio::test]
 async fn a_huge_file_streams_in_constant_memory() {
     const SIZE: u64 = 400 << 20;
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let spec = shell(&format!("mkdir r; truncate -s {SIZE} r/huge; echo end >r/z"));
         run(&docker, &spec).await.unwrap();
         let mut pieces = docker.collect(spec.key, &["r".to_owned()]).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_huge_file_streams_in_constant_memory() {
 
 #[tokio::test]
 async fn files_of_a_volume_come_too_and_the_volume_goes() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let base = shell("true");
         run(&docker, &base).await.unwrap();
         let tag = format!("gantry-volume-test:{}", std::process::id());
@@ -157,7 +157,7 @@ async fn files_of_a_volume_come_too_and_the_volume_goes() {
 
 #[tokio::test]
 async fn a_collection_from_a_container_that_is_gone_fails() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let spec = shell("true");
         run(&docker, &spec).await.unwrap();
         engine().remove_container(&container_name(&spec), None).await.unwrap();

@@ -50,7 +50,7 @@ async fn whatever_is_asked_for_the_container_is_the_same() {
     let mut options = options();
     options.resource_caps = Some(Resources { cpu_millis: 4_000, memory_mb: 8_192, pids: 4_096 });
     let owner = options.owner;
-    with(options, |docker| async move {
+    with(options, async |docker| {
         let mut runner = TestRunner::default();
         for _ in 0..60 {
             let spec = any_spec().new_tree(&mut runner).unwrap().current();
@@ -136,7 +136,7 @@ fn assert_limits(host: &HostConfig, spec: &AttemptSpec) {
 
 #[tokio::test]
 async fn inside_there_are_no_privileges_and_no_host() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let script = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; ulimit -n; hostname; \
                       ls /dev | grep -cE '^(sd|vd|nvme|kmsg|mem)'; ls /sys/class/net; cat /proc/1/comm; \
                       mount -t tmpfs x /mnt 2>/dev/null && echo mounted; chroot / true 2>/dev/null && echo chrooted; \
@@ -165,7 +165,7 @@ async fn inside_there_are_no_privileges_and_no_host() {
 
 #[tokio::test]
 async fn a_fork_bomb_meets_its_limit() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let mut spec = shell("i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done; echo all");
         spec.resources.pids = 20;
         let ran = run_once(&docker, &spec).await.unwrap();
@@ -192,7 +192,7 @@ async fn networks_of(owner: Owner) -> Vec<bollard::models::Network> {
 async fn each_slot_has_a_network_of_its_own_that_is_made_once() {
     let options = with_networks();
     let owner = options.owner;
-    with(options.clone(), |docker| async move {
+    with(options.clone(), async |docker| {
         docker.warm_up().await.unwrap();
         let made = networks_of(owner).await;
         assert_eq!(made.len(), 2);
@@ -229,7 +229,7 @@ async fn each_slot_has_a_network_of_its_own_that_is_made_once() {
 
 #[tokio::test]
 async fn runs_cannot_reach_each_other() {
-    with(with_networks(), |docker| async move {
+    with(with_networks(), async |docker| {
         let listener = shell("while :; do echo reached | nc -l -p 8080; done");
         docker.prepare(&listener, &Lines::default()).await.unwrap();
         let _output = docker.start(listener.key).await.unwrap();

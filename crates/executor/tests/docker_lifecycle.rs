@@ -13,7 +13,7 @@ use gantry_executor::{AttemptKey, Executor};
 
 #[tokio::test]
 async fn output_is_exact_to_the_byte_on_both_streams() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let spec = shell(
             "(head -c 12000000 /dev/urandom | tee out) & (head -c 12000000 /dev/urandom | tee err >&2) & wait; printf end",
         );
@@ -30,7 +30,7 @@ async fn output_is_exact_to_the_byte_on_both_streams() {
 
 #[tokio::test]
 async fn the_first_and_the_last_words_are_not_lost() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         for _ in 0..10 {
             let ran = run_once(&docker, &spec(&["printf", "no newline"])).await.unwrap();
             assert_eq!(ran.stdout(), "no newline");
@@ -42,7 +42,7 @@ async fn the_first_and_the_last_words_are_not_lost() {
 #[tokio::test]
 async fn output_that_nobody_reads_holds_the_command_back() {
     const SIZE: u64 = 100 << 20;
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let spec = shell(&format!("head -c {SIZE} /dev/zero"));
         docker.prepare(&spec, &Lines::default()).await.unwrap();
         let mut output = docker.start(spec.key).await.unwrap();
@@ -70,7 +70,7 @@ async fn output_that_nobody_reads_holds_the_command_back() {
 
 #[tokio::test]
 async fn output_that_nobody_reads_does_not_hold_stop_or_destroy_back() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         for grace in [None, Some(Duration::ZERO), Some(Duration::from_millis(500))] {
             let spec = shell("exec cat /dev/zero");
             docker.prepare(&spec, &Lines::default()).await.unwrap();
@@ -92,7 +92,7 @@ async fn output_that_nobody_reads_does_not_hold_stop_or_destroy_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn giving_up_at_any_moment_leaves_nothing() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let rounds = futures::stream::iter(0_u64..40).map(|round| {
             let docker = docker.clone();
             async move {
@@ -126,7 +126,7 @@ async fn leftovers_of_this_installation_are_found_by_any_of_its_workers() {
     let options = options();
     let mut successor = options.clone();
     successor.owner.worker = gantry_domain::id::WorkerId::new();
-    with(options, |docker| async move {
+    with(options, async |docker| {
         let (created, running, ended) = (shell("true"), shell("sleep 600"), shell("true"));
         docker.prepare(&created, &Lines::default()).await.unwrap();
         docker.prepare(&running, &Lines::default()).await.unwrap();

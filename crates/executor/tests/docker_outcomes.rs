@@ -12,7 +12,7 @@ use gantry_executor::{Executor, ExecutorError, Exit};
 
 #[tokio::test]
 async fn a_command_runs_and_its_code_and_output_come_back() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let ran = run_once(&docker, &spec(&["echo", "hi"])).await.unwrap();
         assert_eq!((ran.stdout().as_str(), ran.stderr().as_str()), ("hi\n", ""));
         assert_eq!(ran.exit, Some(Exit { code: 0, oom_killed: false }));
@@ -28,7 +28,7 @@ async fn a_missing_or_unusable_program_is_126_or_127_or_a_bad_command() {
     for init in [true, false] {
         let mut options = options();
         options.init = init;
-        with(options, |docker| async move {
+        with(options, async |docker| {
             for (words, code) in [
                 (&["/no/such/program"][..], 127),
                 (&["no-such-program", "-x"], 127),
@@ -54,7 +54,7 @@ async fn a_missing_or_unusable_program_is_126_or_127_or_a_bad_command() {
 
 #[tokio::test]
 async fn out_of_memory_is_told_from_a_child_out_of_memory() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let main = run_once(&docker, &shell("exec tail /dev/zero")).await.unwrap();
         assert_eq!(main.exit, Some(Exit { code: 137, oom_killed: true }));
 
@@ -66,7 +66,7 @@ async fn out_of_memory_is_told_from_a_child_out_of_memory() {
 
 #[tokio::test]
 async fn killed_from_outside_is_137_without_out_of_memory() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let spec = shell("echo up; sleep 600");
         docker.prepare(&spec, &Lines::default()).await.unwrap();
         let mut output = docker.start(spec.key).await.unwrap();
@@ -82,7 +82,7 @@ async fn killed_from_outside_is_137_without_out_of_memory() {
 
 #[tokio::test]
 async fn a_container_that_somebody_removes_is_an_infrastructure_failure() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let spec = shell("sleep 600");
         docker.prepare(&spec, &Lines::default()).await.unwrap();
         let _output = docker.start(spec.key).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_container_that_somebody_removes_is_an_infrastructure_failure() {
 
 #[tokio::test]
 async fn stop_ends_a_command_politely_or_by_force() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let polite = shell("trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done");
         let (code, output, _) = started_and_stopped(&docker, &polite, Duration::from_secs(20)).await;
         assert_eq!((code, output.as_str()), (5, "up\nbye\n"));
@@ -150,7 +150,7 @@ async fn started_and_stopped(
 
 #[tokio::test]
 async fn without_a_command_the_entrypoint_of_the_convention_runs() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let mut spec = spec(&[]);
         spec.command = None;
         spec.folder = Some("suites/login page".to_owned());
@@ -172,7 +172,7 @@ async fn without_a_command_the_entrypoint_of_the_convention_runs() {
 
 #[tokio::test]
 async fn the_environment_is_what_was_given_and_nothing_of_this_machine() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let mut spec = spec(&["env"]);
         spec.environment.insert("TOKEN".to_owned(), "a=b \"c\" $d".to_owned());
         let ran = run_once(&docker, &spec).await.unwrap();
@@ -187,7 +187,7 @@ async fn the_environment_is_what_was_given_and_nothing_of_this_machine() {
 
 #[tokio::test]
 async fn what_this_executor_does_not_do_is_refused() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let mut on_the_host = spec(&["true"]);
         on_the_host.workdir = Some("/tmp".into());
         let mut without_image = spec(&["true"]);
@@ -205,7 +205,7 @@ async fn what_this_executor_does_not_do_is_refused() {
 
 #[tokio::test]
 async fn a_wrong_order_of_calls_is_refused() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let wrong =
             |outcome: ExecutorError| assert!(matches!(outcome, ExecutorError::CallOrder(_)), "{outcome}");
         let spec = shell("sleep 600");
@@ -224,7 +224,7 @@ async fn a_wrong_order_of_calls_is_refused() {
 
 #[tokio::test]
 async fn the_engine_says_who_it_is() {
-    with(options(), |docker| async move {
+    with(options(), async |docker| {
         let sentence = docker.check().await.unwrap();
         assert!(sentence.starts_with("Docker engine ") && sentence.contains("API 1."), "{sentence}");
         assert!(docker.disk_space().is_none_or(|space| space.free <= space.total && space.total > 0));

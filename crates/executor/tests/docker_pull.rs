@@ -40,7 +40,7 @@ async fn remove_image(image: &str) {
 #[tokio::test]
 async fn a_missing_image_is_pulled_once_and_then_used() {
     let registry = Registry::start().await;
-    with(quick(), |docker| async move {
+    with(quick(), async |docker| {
         let image = registry.image("ok");
         let lines = Lines::default();
         docker.prepare(&with_image(&image), &lines).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_missing_image_is_pulled_once_and_then_used() {
 #[tokio::test]
 async fn not_found_denied_and_unreachable_are_told_apart() {
     let registry = Registry::start().await;
-    with(quick(), |docker| async move {
+    with(quick(), async |docker| {
         let began = Instant::now();
         let error = failure(&docker, &registry.image("missing")).await;
         assert!(matches!(error, ExecutorError::ImageNotFound(_)), "{error:?}");
@@ -107,7 +107,7 @@ async fn not_found_denied_and_unreachable_are_told_apart() {
 #[tokio::test]
 async fn only_what_may_pass_is_tried_again() {
     let registry = Registry::start().await;
-    with(quick(), |docker| async move {
+    with(quick(), async |docker| {
         let image = registry.image("flaky");
         let lines = Lines::default();
         let spec = with_image(&image);
@@ -133,7 +133,7 @@ async fn a_registry_that_hangs_frees_the_slot() {
     let registry = Registry::start().await;
     let mut impatient = quick();
     impatient.pull.no_progress = Duration::from_secs(1);
-    with(impatient, |docker| async move {
+    with(impatient, async |docker| {
         for repository in ["silent", "stalls"] {
             let began = Instant::now();
             let error = failure(&docker, &registry.image(repository)).await;
@@ -149,7 +149,7 @@ async fn a_registry_that_hangs_frees_the_slot() {
     let registry = Registry::start().await;
     let mut hurried = quick();
     hurried.pull.total = Duration::from_millis(700);
-    with(hurried, |docker| async move {
+    with(hurried, async |docker| {
         let error = failure(&docker, &registry.image("slow")).await;
         assert!(
             matches!(&error, ExecutorError::RegistryUnreachable(text) if text.contains("within")),
@@ -162,7 +162,7 @@ async fn a_registry_that_hangs_frees_the_slot() {
 #[tokio::test]
 async fn attempts_share_a_pull_and_see_its_progress() {
     let registry = Registry::start().await;
-    with(quick(), |docker| async move {
+    with(quick(), async |docker| {
         let image = registry.image("slow");
         let specs = [with_image(&image), with_image(&image), with_image(&image)];
         let lines = [Lines::default(), Lines::default(), Lines::default()];
@@ -204,7 +204,7 @@ async fn attempts_share_a_pull_and_see_its_progress() {
 #[tokio::test]
 async fn a_cancelled_pull_ends_on_the_engine_too() {
     let registry = Registry::start().await;
-    with(quick(), |docker| async move {
+    with(quick(), async |docker| {
         // Once layers come; engines before 23 wait for a silent registry's manifest without looking at their caller.
         let spec = with_image(&registry.image("slow"));
         let task = {
