@@ -10,15 +10,18 @@ use crate::producer::within;
 use crate::sandbox::destroy;
 use crate::shared::Shared;
 
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const LIST_BOUND: Duration = Duration::from_secs(30);
 
 /// Looks now and every period, until it is dropped.
 pub(crate) async fn remove_leftovers(shared: Arc<Shared>) {
     loop {
+        let mut pause = shared.config.leftovers_period;
         if let Err(error) = remove_once(&shared).await {
-            tracing::warn!(error, "cannot look for leftovers");
+            tracing::warn!(error, "cannot look for leftovers; looking again soon");
+            pause = pause.min(AFTER_FAILURE);
         }
-        tokio::time::sleep(shared.config.leftovers_period).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -8,10 +8,10 @@
 //! Every step is bounded. [`Steps`] walks them and returns what was observed, or what cut it; [`run_attempt`] then cleans
 //! up and reports. What is on the engine belongs to a [`Sandbox`] all the way, so that it goes whatever happens here.
 //!
-//! Order at the end: a command that was *stopped* (cancel, time limit, hand-back) is removed before the end is reported,
-//! because its end promises that it is gone. After an end of its own there is nothing left that could run, so removing and
-//! reporting go side by side, and a worker that dies in between leaves a leftover, not a live container. A lost lease is
-//! removed at once and nothing is reported.
+//! Order at the end: where the command may still run (cancel, time limit, hand-back, a failed step), it is removed before
+//! the end is reported, because the report says that it is gone, or lets it start elsewhere. After an end of its own there is
+//! nothing left that could run, so removing and reporting go side by side, and a worker that dies in between leaves a
+//! leftover, not a live container. When the lease is lost it is removed at once and nothing is reported.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(crate) async fn run_attempt(shared: Arc<Shared>, grant: Grant, lease: Lease,
     };
     let ending = Ending::of(outcome);
     metrics::counter!("gantry_worker_attempts_total", "ending" => ending.name()).increment(1);
-    let Ending::Reported { observed, stopped } = ending else {
+    let Ending::Reported { observed, may_run } = ending else {
         tracing::info!(run.id = %grant.run, attempt = grant.attempt, "lease lost: nothing is reported");
         drop(log);
         let _ = sandbox.destroy().await;
@@ -63,7 +63,7 @@ pub(crate) async fn run_attempt(shared: Arc<Shared>, grant: Grant, lease: Lease,
     };
     say_why(&mut log, &observed, &record);
     tracing::debug!(run.id = %grant.run, attempt = grant.attempt, ?observed, took = ?begun.elapsed(), "attempt ended");
-    if stopped {
+    if may_run {
         if let Err(error) = sandbox.destroy().await {
             record.warn("container_left", format!("What it left could not be removed yet: {error}"));
         }
@@ -76,19 +76,22 @@ pub(crate) async fn run_attempt(shared: Arc<Shared>, grant: Grant, lease: Lease,
 /// What becomes of an attempt.
 enum Ending {
     Lost,
-    /// `stopped`: the command was made to end, and its end promises that it is gone.
+    /// `may_run`: only removing it makes sure that it runs no more.
     Reported {
         observed: Observation,
-        stopped: bool,
+        may_run: bool,
     },
 }
 
 impl Ending {
     fn of(outcome: Result<Observation, Cut>) -> Self {
-        let reported = |observed, stopped| Self::Reported { observed, stopped };
+        let reported = |observed, may_run| Self::Reported { observed, may_run };
         match outcome {
-            Ok(observed @ Observation::TimedOut { .. }) => reported(observed, true),
-            Ok(observed) | Err(Cut::Failed(observed)) => reported(observed, false),
+            Ok(observed) => {
+                let by_itself = matches!(observed, Observation::Exited { .. });
+                reported(observed, !by_itself)
+            }
+            Err(Cut::Failed(observed)) => reported(observed, true),
             Err(Cut::Cancelled) => reported(Observation::Cancelled, true),
             Err(Cut::HandedBack) => reported(Observation::HandedBack, true),
             Err(Cut::Lost) => Self::Lost,

@@ -87,7 +87,7 @@ impl Steps<'_> {
     /// The whole of it: what was observed at the command's end, or what cut it.
     pub async fn carry_out(mut self) -> Result<Observation, Cut> {
         self.prepare().await?;
-        self.report(ReportedState::Starting, Stage::NotStarted).await?;
+        self.report_starting().await?;
         let output = self.start().await?;
         let (observed, ended) = self.attend(output).await?;
         if ended && !self.grant.artifacts.is_empty() {
@@ -123,13 +123,13 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Reports a state and waits for the answer, which may be that somebody wants it to end.
-    pub async fn report(&mut self, state: ReportedState, stage: Stage) -> Result<(), Cut> {
-        let asked = report_until_answered(self.shared, self.lease, state);
+    /// Waits for the answer, which may be that somebody wants it to end. Once this was sent the run may count as started, so
+    /// a shutdown that begins now gives it its grace.
+    async fn report_starting(&self) -> Result<(), Cut> {
         tokio::select! {
             biased;
-            cut = cut(self.shared, self.lease, stage) => Err(cut),
-            answer = asked => answer,
+            cut = cut(self.shared, self.lease, Stage::Started) => Err(cut),
+            answer = report_until_answered(self.shared, self.lease, ReportedState::Starting) => answer,
         }
     }
 
@@ -162,13 +162,13 @@ impl Steps<'_> {
             exit = &mut wait => Attended::Exited(exit),
             cut = cut(shared, self.lease, Stage::Started) => Attended::Cut(cut),
             never = read_for_ever(self.log, &mut output) => match never {},
-            () = tokio::time::sleep_until(begun + limit) => Attended::Deadline,
+            () = tokio::time::sleep(limit) => Attended::Deadline,
         };
         self.record.executed = Some(begun.elapsed());
         match attended {
             Attended::Exited(exit) => {
                 let exit = exit?;
-                self.read_the_rest(&mut output, begun + limit).await?;
+                self.read_the_rest(&mut output).await?;
                 Ok((Observation::Exited { code: exit.code, oom_killed: exit.oom_killed }, true))
             }
             Attended::Cut(Cut::Lost) => Err(Cut::Lost),
@@ -188,10 +188,8 @@ impl Steps<'_> {
     }
 
     /// What the command wrote before it ended. Its end stands, so a drain only stops the reading.
-    async fn read_the_rest(&mut self, output: &mut OutputStream, deadline: Instant) -> Result<(), Cut> {
+    async fn read_the_rest(&mut self, output: &mut OutputStream) -> Result<(), Cut> {
         let tail = self.shared.config.bounds.output_tail;
-        // A command that ended just before its limit still gets its output read.
-        let deadline = deadline.max(Instant::now() + tail);
         tokio::select! {
             biased;
             end = self.log.pump(output, Some(tail)) => {
@@ -204,8 +202,8 @@ impl Steps<'_> {
                 Cut::HandedBack => Ok(()),
                 cut => Err(cut),
             },
-            () = tokio::time::sleep_until(deadline) => {
-                self.log.line("its output went on after its time limit: no more of it is read");
+            () = tokio::time::sleep(OUTPUT_AFTER_END) => {
+                self.log.line("its output went on for a minute after its end: no more of it is read");
                 Ok(())
             }
         }
@@ -237,6 +235,8 @@ impl Steps<'_> {
     }
 }
 
+/// Somebody the command started may go on writing for ever. Longer than any outage of the producer that a lease survives.
+const OUTPUT_AFTER_END: Duration = Duration::from_secs(60);
 /// How long a stopped command's last output may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 

@@ -80,6 +80,8 @@ async fn every_end_of_a_command_is_told_as_it_was_seen() {
     for (words, observed) in cases {
         let run = world.submit(Work::new(&words)).await;
         assert_eq!(world.ended(run).await.observed, observed, "{words:?}");
+        let exited = matches!(observed, Observation::Exited { .. });
+        assert!(exited || world.producer.live_at_finish(run) == 0, "{words:?}: told before it was removed");
         world.until_clean().await;
     }
 }

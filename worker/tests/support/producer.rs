@@ -79,6 +79,7 @@ struct State {
     registered: Vec<Register>,
     over: Vec<AttemptRef>,
     tokens: u128,
+    ended: usize,
 }
 
 struct Record {
@@ -89,6 +90,8 @@ struct Record {
     grants: u32,
     cancel: bool,
     log: Vec<u8>,
+    /// Bytes of log that were counted and not kept.
+    forgotten: u64,
     pieces: Vec<(LogStream, Vec<u8>)>,
     artifacts: Option<Vec<u8>>,
     finish: Option<Finish>,
@@ -96,12 +99,18 @@ struct Record {
     live_at_finish: usize,
 }
 
+impl Record {
+    fn end(&self) -> u64 {
+        self.log.len() as u64 + self.forgotten
+    }
+}
+
 pub struct ScriptedProducer {
     executor: Arc<FakeExecutor>,
     state: Mutex<State>,
     pub heartbeat_ms: u64,
     pub fence_ms: u64,
-    /// Calls are not remembered, runs are forgotten when they end: for benchmarks.
+    /// Calls and logs are not kept, runs are forgotten when they end: for benchmarks.
     pub forgetful: bool,
 }
 
@@ -124,6 +133,7 @@ impl ScriptedProducer {
             grants: 0,
             cancel: false,
             log: Vec::new(),
+            forgotten: 0,
             pieces: Vec::new(),
             artifacts: None,
             finish: None,
@@ -171,6 +181,11 @@ impl ScriptedProducer {
 
     pub fn finish_of(&self, run: RunId) -> Option<Finish> {
         self.record(run, |record| record.finish.clone())
+    }
+
+    /// Runs whose end was told.
+    pub fn ended(&self) -> usize {
+        self.state().ended
     }
 
     pub fn live_at_finish(&self, run: RunId) -> usize {
@@ -367,8 +382,11 @@ impl Producer for ScriptedProducer {
     ) -> Result<LogAnswer, ProducerError> {
         self.answer(Call::Logs, Some(run), |state| {
             let record = state.leased(run, lease)?;
-            let (end, from) = (record.log.len() as u64, chunk.offset);
-            if chunk.end() <= end && record.log[from as usize..chunk.end() as usize] == chunk.bytes()[..] {
+            let (end, from) = (record.end(), chunk.offset);
+            if !self.forgetful
+                && chunk.end() <= end
+                && record.log[from as usize..chunk.end() as usize] == chunk.bytes()[..]
+            {
                 return Ok(LogAnswer { end });
             }
             if from != end {
@@ -379,7 +397,10 @@ impl Producer for ScriptedProducer {
                     .pieces
                     .extend(chunk.pieces().map(|(_, segment, bytes)| (segment.stream, bytes.to_vec())));
             }
-            record.log.extend_from_slice(chunk.bytes());
+            match self.forgetful {
+                true => record.forgotten += chunk.bytes().len() as u64,
+                false => record.log.extend_from_slice(chunk.bytes()),
+            }
             Ok(LogAnswer { end: chunk.end() })
         })
         .await
@@ -411,13 +432,14 @@ impl Producer for ScriptedProducer {
     ) -> Result<Finished, ProducerError> {
         self.answer(Call::Finish, Some(run), |state| {
             let record = state.leased(run, lease)?;
-            let end = record.log.len() as u64;
+            let end = record.end();
             if finish.log_end > 0 && finish.log_end != end {
                 return Err(ProducerError::LogOffset { end: Some(end) });
             }
             record.token = None;
             record.finish = Some(finish.clone());
             record.live_at_finish = self.executor.live();
+            state.ended += 1;
             if self.forgetful {
                 state.runs.remove(&run);
             }
