@@ -12,6 +12,7 @@ pub mod extract;
 pub mod logs;
 pub mod routes;
 pub mod services;
+mod sse;
 pub mod state;
 
 use std::sync::Arc;
@@ -63,6 +64,11 @@ impl Producer {
     /// queue is empty. Ends every lease and publishes what was queued, so that nothing waits for a timeout.
     pub async fn recover_alone(&self) -> Result<(), error::ApiError> {
         background::recovery::recover_alone(&self.app).await
+    }
+
+    /// What handlers and reconcilers work with: for driving single passes.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
     }
 
     /// Starts the reconcilers in `group`; they end with the shutdown.

@@ -1,12 +1,14 @@
 //! What a handler gets handed: the caller, the loaded resource, the parsed body. Authentication and tenancy happen here,
 //! so that a handler cannot forget them.
 
+pub mod access;
 pub mod auth;
 pub mod json;
 pub mod query;
 pub mod request_id;
 pub mod run;
 
+pub use access::Access;
 pub use auth::{KeyCache, WorkerAuth};
 pub use json::ApiJson;
 pub use query::ApiQuery;

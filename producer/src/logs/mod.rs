@@ -5,17 +5,26 @@
 //! reader changes over from chunks to blob without noticing ([`reader`]).
 
 mod append;
+mod encode;
+pub mod follower;
+mod frames;
+mod hub;
+mod reader;
+mod ring;
+mod sealed;
 pub mod sealing;
+pub mod text;
 
 use std::sync::Arc;
 
 use gantry_blobs::Blobs;
 use gantry_bus::Bus;
-use gantry_domain::run::Run;
 use gantry_service_kit::shutdown::Shutdown;
 use gantry_store::Stores;
 
 use self::append::Turns;
+use self::hub::Hub;
+use self::text::Outlines;
 use crate::config::ProducerConfig;
 use crate::state::Parts;
 
@@ -28,6 +37,8 @@ pub struct LogService {
     /// Of one attempt, with room for system lines.
     max_bytes: u64,
     turns: Arc<Turns>,
+    hub: Arc<Hub>,
+    outlines: Arc<Outlines>,
     shutdown: Shutdown,
 }
 
@@ -39,10 +50,9 @@ impl LogService {
             bus: parts.bus.clone(),
             max_bytes: config.limits.log_bytes.saturating_add(append::SYSTEM_BYTES),
             turns: Arc::default(),
+            hub: Arc::default(),
+            outlines: Arc::default(),
             shutdown,
         }
     }
-
-    /// Hint that the run's last attempt has ended.
-    pub fn attempt_ended(&self, _run: &Run) {}
 }

@@ -79,11 +79,9 @@ async fn after(app: &App, before: &Run, now: &Run) {
     if before.state.lease().is_some() && now.state.lease().is_none() {
         if let Some(attempt) = before.last_attempt() {
             app.fleet.slot_freed(attempt.worker);
-            app.logs.attempt_ended(now);
         }
         app.wakes.dispatch.wake();
         app.wakes.due.wake();
-        app.wakes.seal.wake();
     }
     if now.is_final() {
         metrics::counter!("gantry_runs_finished_total", "status" => now.status().as_str()).increment(1);
