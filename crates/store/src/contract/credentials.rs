@@ -42,10 +42,12 @@ pub async fn an_installation_keeps_its_id(stores: Stores) {
 
 pub async fn only_the_first_bootstrap_counts(stores: Stores) {
     let (one, other) = (first(), first());
+    assert_eq!(stores.auth.first_organization().await.unwrap(), None);
     assert!(stores.auth.bootstrap(&one).await.unwrap());
     assert!(!stores.auth.bootstrap(&other).await.unwrap());
     let organization = stores.auth.organization(one.organization.id).await.unwrap();
-    assert_eq!(organization, Some(one.organization));
+    assert_eq!(organization.as_ref(), Some(&one.organization));
+    assert_eq!(stores.auth.first_organization().await.unwrap(), organization);
     assert_eq!(stores.auth.organization(other.organization.id).await.unwrap(), None);
     assert_eq!(stores.auth.key_by_hash(&[1; 32]).await.unwrap(), Some(one.key));
 }

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use gantry_domain::id::{OrganizationId, RunId, WorkerId};
-use gantry_domain::run::{Hold, Run, RunState, RunStatus};
+use gantry_domain::run::{Hold, Run, RunState};
 use gantry_domain::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::row::{Changing, Id, Stored, key, status_code, status_of, turn};
+use super::row::{Changing, Id, NewRow, Standing, Stored, key, status_code, turn};
 use super::writer::Writing;
 use super::{Sqlite, list, statements as sql};
 use crate::{
@@ -330,43 +330,6 @@ fn tenants_run(connection: &Connection, organization: Id, id: Id) -> Result<Opti
     Ok(connection.prepare_cached(sql::RUN_OF)?.query_row([id, organization], Stored::read).optional()?)
 }
 
-/// What a write must know about the row it changes.
-struct Standing {
-    seq: i64,
-    version: u64,
-    status: RunStatus,
-    lease_token: Option<String>,
-    lease_expires_at: Option<i64>,
-    organization: Id,
-    group: Option<String>,
-}
-
-impl Standing {
-    fn of(connection: &Connection, id: Id) -> Result<Option<Self>> {
-        let mut statement = connection.prepare_cached(sql::STANDING)?;
-        let mut rows = statement.query([id])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        Ok(Some(Self {
-            seq: row.get(0)?,
-            version: row.get(1)?,
-            status: status_of(row.get(2)?)?,
-            lease_token: row.get(3)?,
-            lease_expires_at: row.get(4)?,
-            organization: row.get(5)?,
-            group: row.get(6)?,
-        }))
-    }
-
-    /// Renewals touch no version, so one may have come since `changing` was computed.
-    fn later_expiry(&self, changing: &Changing) -> Option<i64> {
-        if self.lease_token == changing.lease_token {
-            self.lease_expires_at.max(changing.lease_expires_at)
-        } else {
-            changing.lease_expires_at
-        }
-    }
-}
-
 fn delete(writing: &mut Writing<'_>, standing: &Standing, id: Id) -> Result<()> {
     let connection = writing.connection;
     let pool: String =
@@ -377,75 +340,4 @@ fn delete(writing: &mut Writing<'_>, standing: &Standing, id: Id) -> Result<()> 
     let from = (standing.status, standing.group.as_deref());
     writing.ledger.count(standing.organization, &pool, Some(from), None);
     Ok(())
-}
-
-/// A run's row, but for what is only known when it is inserted.
-struct NewRow {
-    id: Id,
-    organization: Id,
-    pool: String,
-    turn: u8,
-    project: Option<String>,
-    environment: Option<String>,
-    group: Option<String>,
-    created_at: i64,
-    changing: Changing,
-}
-
-impl NewRow {
-    fn of(run: &Run) -> Result<Self> {
-        Ok(Self {
-            id: key(run.id.as_u128()),
-            organization: key(run.organization.as_u128()),
-            pool: run.spec.pool.as_str().to_owned(),
-            turn: turn(run.spec.priority),
-            project: run.spec.project.clone(),
-            environment: run.spec.environment.clone(),
-            group: run.spec.group.clone(),
-            created_at: run.created_at.as_millis(),
-            changing: Changing::of(run)?,
-        })
-    }
-
-    fn insert(
-        &self,
-        writing: &mut Writing<'_>,
-        number: u64,
-        idempotency: Option<(&str, &[u8; 32])>,
-    ) -> Result<()> {
-        let changing = &self.changing;
-        let (idempotency_key, body_hash) = idempotency.unzip();
-        let values: [&dyn ToSql; 23] = [
-            &self.id,
-            &self.organization,
-            &number,
-            &changing.version,
-            &status_code(changing.status),
-            &self.pool,
-            &self.turn,
-            &self.project,
-            &self.environment,
-            &self.group,
-            &self.created_at,
-            &changing.waits,
-            &changing.due_at,
-            &changing.limit_key,
-            &changing.queued_since,
-            &changing.worker,
-            &changing.lease_token,
-            &changing.lease_expires_at,
-            &changing.cancel,
-            &changing.log_due,
-            &idempotency_key,
-            &body_hash,
-            &changing.record,
-        ];
-        writing.connection.prepare_cached(sql::INSERT_RUN)?.execute(values)?;
-        let to = (changing.status, self.group.as_deref());
-        writing.ledger.count(self.organization, &self.pool, None, Some(to));
-        if changing.waits == Some(0) {
-            writing.ledger.activate_lane(writing.connection, &self.pool, self.organization)?;
-        }
-        Ok(())
-    }
 }
