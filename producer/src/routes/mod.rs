@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use gantry_api_types::problem::{Problem, ProblemCode};
@@ -87,13 +87,21 @@ fn documented() -> OpenApiRouter<Arc<App>> {
 }
 
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().split_for_parts().1
+    as_written(documented().split_for_parts().1)
+}
+
+/// The router's `{*path}` is `{path}` in OpenAPI, which knows no parameter that spans slashes.
+fn as_written(mut openapi: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let paths = std::mem::take(&mut openapi.paths.paths);
+    openapi.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    openapi
 }
 
 /// The public API with its reference.
 pub fn public(app: Arc<App>) -> Router {
     let (router, openapi) = documented().split_for_parts();
-    let reference = utoipa_swagger_ui::SwaggerUi::new("/api/docs").url("/api/openapi.json", openapi);
+    let reference =
+        utoipa_swagger_ui::SwaggerUi::new("/api/docs").url("/api/openapi.json", as_written(openapi));
     finish(router.route("/api/docs/errors", axum::routing::get(errors_page::show)).merge(reference), app)
 }
 
@@ -108,8 +116,9 @@ fn finish(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(ProblemCode::MethodNotAllowed, "This path exists, but not with this method.")
         })
-        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        // Inside `observe`: an answer to a panic is counted and gets its headers like any other.
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), observe))
         .layer(middleware::from_fn(request_id::layer))
         .with_state(app)
 }
@@ -128,12 +137,27 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
 async fn observe(State(_): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
-    let method = request.method().as_str().to_owned();
+    let method = known_method(request.method());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    let labels = [("method", method), ("route", route), ("status", response.status().as_u16().to_string())];
+    let labels =
+        [("method", method.to_owned()), ("route", route), ("status", response.status().as_u16().to_string())];
     metrics::histogram!("gantry_http_request_seconds", &labels).record(begun.elapsed().as_secs_f64());
     response
+}
+
+/// Callers may invent methods; labels are few.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
