@@ -20,15 +20,22 @@ pub const SHIM: &str = "__shim";
 const OVERVIEW: &str = "\
 Begin here:
   gantry up                                             start Gantry on this machine
-  gantry run --image busybox:1.36 -- sh -c 'echo hi'    run a command in a container and follow its log
+  gantry run --image busybox:1.36 -- sh -c 'echo hi'    run a command and follow its log
   gantry runs                                           see what ran
 
-Commands find the Gantry of this machine by themselves; GANTRY_URL and GANTRY_API_KEY point them at another.
-Exit codes: 0 done, 1 refused, 2 wrong usage, 69 no server; `gantry run` exits with the run's own exit code.";
+Commands find the Gantry of this machine; GANTRY_URL and GANTRY_API_KEY point them at another.
+Exit codes: 0 done, 1 refused, 2 wrong usage, 69 no server; `gantry run`: the run's own.";
 
 /// Runs containerised automation, reliably, and shows what happened.
 #[derive(Debug, Parser)]
-#[command(name = "gantry", version, after_help = OVERVIEW, disable_help_subcommand = true, max_term_width = 110)]
+#[command(
+    name = "gantry",
+    bin_name = "gantry",
+    version,
+    after_help = OVERVIEW,
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: GlobalArgs,
@@ -39,20 +46,22 @@ pub struct Cli {
 /// Understood by every command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct GlobalArgs {
-    /// A table for people, or JSON for programs
+    /// A table for people, or JSON for programs [default: table]
     #[arg(
         long,
         global = true,
         value_enum,
         default_value_t,
-        value_name = "FORMAT",
-        help_heading = "Everywhere"
+        value_name = "table|json",
+        help_heading = "Everywhere",
+        hide_possible_values = true,
+        hide_default_value = true
     )]
     pub output: Output,
     /// The server [env: GANTRY_URL; default: the Gantry of this machine]
     #[arg(long, global = true, value_name = "URL", help_heading = "Everywhere")]
     pub url: Option<String>,
-    /// A file that holds the API key [env: GANTRY_API_KEY holds the key itself]
+    /// A file that holds the API key [env: GANTRY_API_KEY is the key]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
     pub api_key_file: Option<PathBuf>,
 }
@@ -88,7 +97,8 @@ Examples:
   gantry up
   gantry up --listen 127.0.0.1:9000 --data-dir ./gantry-data --executor process
 
-The first start prints how to sign in, once. Stop it with Ctrl-C; what was accepted goes on at the next start.")]
+The first start prints how to sign in, once. Stop it with Ctrl-C; what was accepted goes on at
+the next start.")]
 pub struct UpArgs {
     /// Where everything is kept [env: GANTRY_DATA_DIR; default: ~/.local/share/gantry]
     #[arg(long, value_name = "DIR")]

@@ -76,6 +76,8 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Problem { problem, .. } => of_problem(*problem),
             ClientError::Transport(TransportError::Connect { address, reason }) => {
+                // The number says nothing that the words don't.
+                let reason = reason.split(" (os error").next().unwrap_or_default();
                 nobody_answers(&format!("No Gantry answers at {address} ({reason})."))
             }
             ClientError::Transport(error) => {

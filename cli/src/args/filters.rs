@@ -16,7 +16,7 @@ use crate::run_name::RunName;
 Examples:
   gantry runs
   gantry runs --status failed,timed_out --since 24h
-  gantry runs --project web-shop --label team=checkout --limit 100 --output json | jq -r '.items[].id'")]
+  gantry runs --project web-shop --label team=checkout --output json | jq -r '.items[].id'")]
 pub struct RunsArgs {
     /// pending, queued, running, analyzing, passed, failed, unstable, error, cancelled, timed_out; several with commas
     #[arg(
@@ -28,10 +28,13 @@ pub struct RunsArgs {
         hide_possible_values = true
     )]
     pub status: Vec<StatusArg>,
+    /// Of this project
     #[arg(long, short, value_name = "NAME")]
     pub project: Option<String>,
+    /// Against this environment
     #[arg(long, value_name = "NAME")]
     pub environment: Option<String>,
+    /// Of this group
     #[arg(long, short, value_name = "NAME")]
     pub group: Option<String>,
     /// What created it: api or rerun

@@ -13,11 +13,12 @@ use super::units;
 #[command(after_help = "\
 Examples:
   gantry run --image busybox:1.36 -- sh -c 'echo hi; exit 3'
-  gantry run --image shop-e2e:1.4 -e BROWSER=firefox --timeout 10m --artifact test-results -- npx playwright test
+  gantry run --image shop-e2e:1.4 -e BROWSER=firefox --timeout 10m -- npx playwright test
   gantry run --detach --group nightly --label team=checkout --image shop-e2e:1.4
 
-The run's stdout and stderr come out unchanged on stdout and stderr. The exit code is the run's own: passed 0,
-timed out 124, cancelled 130, error 70. Ctrl-C cancels the run and waits for its end; a second Ctrl-C leaves at once.")]
+What the command prints comes out unchanged on stdout and stderr. The exit code is the run's own:
+passed 0, timed out 124, cancelled 130, error 70. Ctrl-C cancels the run and waits for its end;
+a second Ctrl-C leaves at once.")]
 pub struct RunArgs {
     /// The container image
     #[arg(long, short, value_name = "IMAGE")]

@@ -89,3 +89,15 @@ fn global_flags_stand_anywhere() {
         assert_eq!(parse(words).unwrap().global.output, Output::Json);
     }
 }
+
+#[test]
+fn examples_fit_in_a_hundred_columns() {
+    fn check(command: &clap::Command) {
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in after.lines() {
+            assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&Cli::command());
+}
