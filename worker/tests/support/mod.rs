@@ -93,7 +93,7 @@ impl World {
                 if let Some(found) = condition() {
                     return found;
                 }
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         match tokio::time::timeout(GENEROUS, poll).await {
