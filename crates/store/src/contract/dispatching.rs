@@ -97,11 +97,18 @@ pub async fn one_organization_goes_by_priority_then_age(stores: Stores) {
 
 pub async fn a_call_gives_no_run_twice(stores: Stores) {
     let mut all = BTreeSet::new();
-    for _ in 0..7 {
+    for size in [5, 1, 9, 2, 2, 7, 1, 8] {
         let organization = OrganizationId::new();
-        for _ in 0..5 {
+        for _ in 0..size {
             all.insert(accepted(&stores, organization).await.id);
         }
+        // Lanes stand at different places when the next one comes.
+        ready(&stores, 3).await;
+    }
+    for limit in [1, 6, 11, 3, 20, 34, 2, 30] {
+        let picked = ids(&ready(&stores, limit).await);
+        assert_eq!(picked.len(), limit as usize);
+        assert_eq!(picked.into_iter().collect::<BTreeSet<_>>().len(), limit as usize);
     }
     let picked = ids(&ready(&stores, 100).await);
     assert_eq!(picked.len(), 35);

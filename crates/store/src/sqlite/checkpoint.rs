@@ -17,28 +17,34 @@ use crate::{Result, StoreError};
 const BESIDE: i32 = 2048;
 /// Pages from which on the writer sees to it that the log begins anew (64 MiB).
 const INLINE: i32 = 16384;
+/// Pages from which on that may make writers wait (128 MiB).
+const TOO_LONG: i32 = 2 * INLINE;
 
 /// Follows the log's length.
 pub(super) struct LogWatch {
     pages: Arc<AtomicI32>,
     signal: SyncSender<()>,
+    last_seen: i32,
     next_beside: i32,
     next_inline: i32,
 }
 
 impl LogWatch {
     pub fn new(pages: Arc<AtomicI32>, signal: SyncSender<()>) -> Self {
-        Self { pages, signal, next_beside: BESIDE, next_inline: INLINE }
+        Self { pages, signal, last_seen: 0, next_beside: BESIDE, next_inline: INLINE }
     }
 
     pub fn after_commit(&mut self, connection: &Connection) {
         let pages = self.pages.load(Ordering::Relaxed);
-        if pages < BESIDE {
+        if pages < self.last_seen {
+            // It began anew.
             (self.next_beside, self.next_inline) = (BESIDE, INLINE);
-        } else if pages >= self.next_inline {
-            restart(connection);
+        }
+        self.last_seen = pages;
+        if pages >= self.next_inline {
+            restart(connection, if pages < TOO_LONG { Duration::from_millis(50) } else { super::PATIENCE });
             self.next_inline = pages + BESIDE;
-        } else if pages >= self.next_beside {
+        } else if pages >= self.next_beside && pages < INLINE {
             // Full: a copy is due already.
             let _ = self.signal.try_send(());
             self.next_beside = pages + BESIDE;
@@ -50,17 +56,17 @@ fn passive(connection: &Connection) {
     checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)");
 }
 
-/// Copies the rest and waits for the readers that still look at the log, but not for long: better a longer log than
-/// writers that wait. New readers need only the file, so waiting has an end.
-fn restart(connection: &Connection) {
-    let patience = |patience| {
+/// Copies the rest and waits for a copy beside the writer and for the readers that still look at the log. New readers
+/// need only the file, so waiting has an end.
+fn restart(connection: &Connection, patience: Duration) {
+    let wait_for = |patience| {
         if let Err(error) = connection.busy_timeout(patience) {
             tracing::warn!(%error, "the store's patience cannot be set");
         }
     };
-    patience(Duration::from_millis(100));
+    wait_for(patience);
     checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)");
-    patience(super::PATIENCE);
+    wait_for(super::PATIENCE);
 }
 
 fn checkpoint(connection: &Connection, pragma: &str) {

@@ -59,7 +59,8 @@ pub(super) fn ready(writing: &mut Writing<'_>, pool: &str, limit: u32) -> Result
     Ok(picked)
 }
 
-/// The lane behind `after`, by the stored virtual times; those of lanes seen are stored last, so none is met twice.
+/// The lane behind `after`, by the stored virtual times. A lane that was seen is stored only when it stands before the
+/// next unseen one, or at the end: none is met twice.
 fn next_lane(connection: &Connection, pool: &str, after: Option<&Lane>) -> Result<Option<Lane>> {
     let (vtime, organization) = after.map_or((-1, [0; 16]), |lane| (lane.vtime, lane.organization));
     let mut statement = connection.prepare_cached(sql::NEXT_LANE)?;
