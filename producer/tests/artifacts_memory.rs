@@ -1,5 +1,7 @@
 //! Memory while a large upload is taken in; alone in its process, so that its peak is this upload's.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 #[path = "artifacts/setup.rs"]
 #[allow(dead_code, reason = "shared with the other tests of artifacts")]
 mod setup;

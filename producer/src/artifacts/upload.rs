@@ -3,14 +3,17 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Buf as _, Bytes};
 use futures::StreamExt as _;
+use futures::future::ready;
 use gantry_blobs::{BlobError, BlobKey, Blobs};
 use gantry_reports::{ArchiveError, ArchiveLimits, unpack};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::packer::{Packed, Packer};
 use crate::error::{ApiError, ApiResult};
@@ -18,6 +21,8 @@ use crate::extract::json::broken_body;
 
 /// Pieces of the body under way.
 const UNDER_WAY: usize = 4;
+/// How long the rest of a refused upload is read before it is answered all the same.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of reading an upload.
 pub enum Upload {
@@ -46,7 +51,7 @@ pub async fn take(
         unpack(Pieces { receiver, rest: Bytes::new(), ended: false }, &limits, &mut packer)?;
         packer.finish().map_err(|error| ArchiveError::Sink(io::Error::other(error)))
     });
-    let pumped = pump(body, pieces, limits.packed_bytes).await;
+    let pumped = pump(body, pieces).await;
     let unpacked = unpacking
         .await
         .map_err(|error| ApiError::internal(format!("unpacking artifacts ended early: {error}")))?;
@@ -64,19 +69,14 @@ pub async fn take(
 
 /// Hands the body on. After the unpacking gave up, reads on for a while, so that the worker gets to read its answer:
 /// a connection closed on a peer that still sends may take the answer with it.
-async fn pump(body: Body, pieces: mpsc::Sender<Piece>, patience: u64) -> ApiResult<()> {
+async fn pump(body: Body, pieces: mpsc::Sender<Piece>) -> ApiResult<()> {
     let mut stream = body.into_data_stream();
-    let mut wanted = true;
-    let mut unwanted_bytes = 0;
     while let Some(next) = stream.next().await {
         let bytes = next.map_err(|error| broken_body(&error))?;
-        let length = bytes.len() as u64;
-        if wanted && pieces.send(Piece::Bytes(bytes)).await.is_ok() {
-            continue;
-        }
-        wanted = false;
-        unwanted_bytes += length;
-        if unwanted_bytes > patience {
+        if pieces.send(Piece::Bytes(bytes)).await.is_err() {
+            let rest = stream.take_while(|next| ready(next.is_ok())).for_each(|_| ready(()));
+            // However that ends, the unpacking has its reason.
+            let _ = timeout(PATIENCE, rest).await;
             return Ok(());
         }
     }

@@ -23,12 +23,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-const WORKER_TOKEN: &str = "the worker token";
+pub const WORKER_TOKEN: &str = "the worker token";
 const MAX_ANSWER: usize = 256 << 20;
 
 pub struct Setup {
     public: Router,
-    worker: Router,
+    pub worker: Router,
     pub stores: Stores,
     key: String,
     directory: TempDir,
