@@ -57,7 +57,7 @@ pub(super) fn position(cursor: Option<&str>) -> ApiResult<u32> {
 }
 
 /// List what a run left, by path.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts", tag = "results", params(("id" = String, Path), ListParams),
+#[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts", operation_id = "list_artifacts", tag = "results", params(("id" = String, Path), ListParams),
     responses((status = 200, body = Page<Artifact>),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
@@ -99,7 +99,7 @@ pub struct DownloadParams {
 }
 
 /// Download one file. It is never shown in place: what a run left is not to be trusted.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts/{*path}", tag = "results",
+#[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts/{*path}", operation_id = "download_artifact", tag = "results",
     params(("id" = String, Path), ("path" = String, Path, description = "Its path, slashes included"),
         ("Range" = Option<String>, Header, description = "One range of bytes"), DownloadParams),
     responses((status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),

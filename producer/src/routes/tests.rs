@@ -33,7 +33,8 @@ pub struct ListParams {
 }
 
 /// List test results, in the order of the reports.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/tests", tag = "results", params(("id" = String, Path), ListParams),
+#[utoipa::path(get, path = "/api/v1/runs/{id}/tests", operation_id = "list_tests", tag = "results",
+    params(("id" = String, Path), ListParams),
     responses((status = 200, body = Page<TestResult>),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
