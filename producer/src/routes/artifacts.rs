@@ -57,7 +57,8 @@ pub(super) fn position(cursor: Option<&str>) -> ApiResult<u32> {
 }
 
 /// List what a run left, by path.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts", operation_id = "list_artifacts", tag = "results", params(("id" = String, Path), ListParams),
+#[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts", operation_id = "list_artifacts", tag = "results",
+    params(("id" = String, Path), ListParams),
     responses((status = 200, body = Page<Artifact>),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
