@@ -111,8 +111,9 @@ impl Reconciler for Sealer {
     }
 
     async fn reconcile(&self) -> Result<Outcome, ReconcileError> {
-        let now = self.app.now();
-        let due = self.app.parts.stores.runs.logs_due(now - self.app.config.limits.seal_after, BATCH).await?;
+        let (now, limits) = (self.app.now(), &self.app.config.limits);
+        let before = now - limits.seal_after + Duration::from_millis(1);
+        let due = self.app.parts.stores.runs.logs_due(before, BATCH).await?;
         let found = due.len();
         let (mut did, mut failure) = (0, None);
         for run in due {
@@ -127,7 +128,10 @@ impl Reconciler for Sealer {
         }
         match failure {
             Some(error) if did == 0 => Err(Box::new(error)),
-            _ => Ok(Outcome::did(did).again_if(found == BATCH as usize)),
+            _ => {
+                let clearing = (did > 0).then_some(limits.clear_after + limits.seal_after);
+                Ok(Outcome::did(did).again_if(found == BATCH as usize).due_in(clearing))
+            }
         }
     }
 }

@@ -82,6 +82,10 @@ async fn after(app: &App, before: &Run, now: &Run) {
         }
         app.wakes.dispatch.wake();
         app.wakes.due.wake();
+        // Most logs are short and stay where they are.
+        if now.log_due().is_some() {
+            app.wakes.seal.wake();
+        }
     }
     if now.is_final() {
         metrics::counter!("gantry_runs_finished_total", "status" => now.status().as_str()).increment(1);
