@@ -97,10 +97,10 @@ fn of_problem(problem: Problem) -> Failure {
         ProblemCode::Unavailable => UNAVAILABLE,
         _ => REFUSED,
     };
-    let mut failure = Failure::told(exit, problem.detail);
-    for field in problem.errors {
-        failure = failure.hint(format!("{}: {}", field.pointer, field.message));
-    }
+    let fields: Vec<String> =
+        problem.errors.iter().map(|field| format!("{}: {}", field.pointer, field.message)).collect();
+    let news = fields.into_iter().filter(|field| !problem.detail.contains(field.as_str()));
+    let mut failure = news.fold(Failure::told(exit, problem.detail.as_str()), Failure::hint);
     match problem.code {
         ProblemCode::Unauthorized => failure
             .hint("Set GANTRY_API_KEY to a key of this server; on the machine of `gantry up` leave it and GANTRY_URL unset."),

@@ -91,7 +91,7 @@ async fn download_all(
         )?;
     } else {
         let mut out = anstream::stdout().lock();
-        writeln!(out, "{count} files, {} in {}", human::bytes(bytes), dir.display())?;
+        writeln!(out, "{}, {} in {}", human::count(count, "file"), human::bytes(bytes), dir.display())?;
     }
     match refused {
         0 => Ok(()),

@@ -21,6 +21,8 @@ use crate::terminal::{human, json};
 /// How often a person is told why nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CANCEL_WITHIN: Duration = Duration::from_secs(30);
+/// Why does not matter while it goes on.
+pub const RECONNECTING: &str = "The connection was lost; reconnecting.";
 /// As shells say it of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
@@ -106,16 +108,15 @@ async fn follow(
                         view.piece(piece.stream, &piece.bytes().unwrap_or_default())?;
                     }
                     Some(LogItem::Attempt(number)) => view.say(&format!("Attempt {number}"))?,
-                    Some(LogItem::Interrupted(error)) => {
-                        view.say(&format!("The connection was lost ({error}); reconnecting."))?;
-                    }
+                    Some(LogItem::Interrupted(_)) => view.say(RECONNECTING)?,
                     Some(LogItem::End(run)) => return Ok(Some(*run)),
                     None => return Ok(Some(client.get_run(run).await?)),
                 }
             }
-            _ = looks.tick(), if view.can_pass() && quiet_since.elapsed() >= LOOK_EVERY / 2 => {
+            _ = looks.tick(), if view.can_pass() => {
                 // A look that fails is no news: the stream tells of lost connections.
-                if let Ok(Ok(run)) = tokio::time::timeout(LOOK_EVERY, client.get_run(run)).await {
+                if quiet_since.elapsed() >= LOOK_EVERY / 2
+                    && let Ok(Ok(run)) = tokio::time::timeout(LOOK_EVERY, client.get_run(run)).await {
                     view.pass(&state_in_words(&run))?;
                 }
             }
@@ -170,15 +171,12 @@ fn state_in_words(run: &Run) -> String {
             line.push_str(&format!(" {ahead} ahead."));
         }
         if let Some(at) = waiting.estimated_start_at {
-            line.push_str(&format!(" Starts in about {}.", human::duration(at.since(now()))));
+            line.push_str(&format!(" Starts in about {}.", human::seconds(at.since(now()))));
         }
     } else if run.cancelling {
         line.push_str(": being cancelled");
     } else if let (Status::Running, Some(started)) = (run.status, run.started_at) {
-        line.push_str(&format!(
-            " for {}",
-            human::duration(Duration::from_secs(now().since(started).as_secs()))
-        ));
+        line.push_str(&format!(" for {}", human::seconds(now().since(started))));
     } else if run.status == Status::Running {
         line.push_str(": getting ready");
     } else if run.status == Status::Analyzing {

@@ -7,6 +7,7 @@ use gantry_api_types::log::Stream;
 use gantry_client::{ApiClient, LogItem, LogPosition, LogQuery};
 use gantry_domain::id::RunId;
 
+use super::follow::RECONNECTING;
 use super::log_view::{LogView, Target};
 use crate::args::{LogsArgs, Output};
 use crate::failure::Failure;
@@ -47,13 +48,9 @@ async fn follow(client: &ApiClient, output: Output, args: &LogsArgs, run: RunId)
             // An earlier attempt was asked for, and this is the next one.
             LogItem::Attempt(_) if args.attempt.is_some() => break,
             LogItem::Attempt(number) => view.say(&format!("Attempt {number}"))?,
-            LogItem::Interrupted(error) => {
+            LogItem::Interrupted(_) => {
                 view.begin_line()?;
-                writeln!(
-                    anstream::stderr().lock(),
-                    "The connection was lost ({}); reconnecting.",
-                    crate::terminal::text::line(&error.to_string())
-                )?;
+                writeln!(anstream::stderr().lock(), "{RECONNECTING}")?;
             }
             LogItem::End(_) => break,
         }

@@ -73,8 +73,8 @@ fn facts(out: &mut impl io::Write, run: &Run) -> io::Result<()> {
     let labels =
         run.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ");
     let files = run.artifacts;
-    let artifacts =
-        (files.count > 0).then(|| format!("{} files, {}", files.count, human::bytes(files.bytes)));
+    let artifacts = (files.count > 0)
+        .then(|| format!("{}, {}", human::count(files.count.into(), "file"), human::bytes(files.bytes)));
     let attempt = (run.attempt > 0).then(|| format!("{} of at most {}", run.attempt, run.max_attempts));
     let facts = [
         ("Id", Some(run.id.clone())),
@@ -130,7 +130,8 @@ pub fn failed_test(out: &mut impl io::Write, test: &TestResult) -> io::Result<()
         write!(out, "  {DIM}{}{RESET}", text::line(file))?;
     }
     writeln!(out)?;
-    for line in test.message.as_deref().unwrap_or_default().lines().take(3) {
+    let message = test.message.as_deref().unwrap_or_default();
+    for line in message.lines().filter(|line| !line.trim().is_empty()).take(3) {
         writeln!(out, "      {}", text::line(line))?;
     }
     Ok(())

@@ -45,7 +45,8 @@ pub fn print(run: &Run) -> io::Result<()> {
     }
     writeln!(out)?;
     if let Some(reason) = run.reason.as_ref().filter(|_| run.status != Status::Passed) {
-        writeln!(out, "  {} {}", text::lines(&reason.message), text::lines(&reason.hint))?;
+        writeln!(out, "  {}", text::lines(&reason.message))?;
+        writeln!(out, "  {}", text::lines(&reason.hint))?;
     }
     for warning in &run.warnings {
         writeln!(out, "  {}warning:{RESET} {}", style::YELLOW, text::lines(&warning.message))?;

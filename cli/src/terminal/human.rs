@@ -25,6 +25,14 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// In whole seconds: for what still counts on.
+pub fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds => duration(Duration::from_secs(seconds)),
+    }
+}
+
 pub fn millis(ms: u64) -> String {
     duration(Duration::from_millis(ms))
 }
@@ -42,6 +50,11 @@ pub fn bytes(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `1 file`, `2 files`.
+pub fn count(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// How long ago, roughly: `just now`, `12 min ago`, `3 d ago`.
