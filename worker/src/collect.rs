@@ -68,8 +68,9 @@ fn missing(why: impl std::fmt::Display) -> Gathered {
     Gathered::Failed { code: "artifacts_missing", message: format!("The artifacts are not there: {why}.") }
 }
 
-/// A tar can be read once: another try collects again.
-const TRIES: u32 = 5;
+/// A tar can be read once: another try collects again. With the pauses between them these outlast any outage that the
+/// lease survives.
+const TRIES: u32 = 20;
 
 async fn gather(shared: &Shared, lease: &Lease, grant: &Grant, say: &ProgressLines) -> Result<Gathered, Cut> {
     let mut backoff = Backoff::new();

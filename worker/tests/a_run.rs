@@ -10,7 +10,7 @@ use gantry_api_types::worker::Observation;
 use gantry_domain::log::LogStream;
 use gantry_executor::ExecutorError;
 use gantry_executor::fake::{FakeExecutor, Verb};
-use support::producer::{Call, Work};
+use support::producer::{Call, Fault, Work};
 use support::{World, config, key};
 
 #[tokio::test(start_paused = true)]
@@ -144,4 +144,16 @@ async fn files_that_cannot_be_collected_are_a_warning() {
     assert_eq!(end.warnings[0].0, "artifacts_missing");
     assert!(end.warnings[0].1.contains("the engine went away"));
     assert!(world.producer.stream_of(run, LogStream::System).contains("the engine went away"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_survive_a_producer_that_is_away_for_a_while() {
+    let world = World::start();
+    for _ in 0..12 {
+        world.producer.fault(Call::Artifacts, Fault::Unreachable);
+    }
+    let run = world.submit(Work::new(&["fake:write=reports/a=1"])).await;
+    let end = world.ended(run).await;
+    assert_eq!(end.warnings, []);
+    assert!(world.producer.artifacts_of(run).is_some());
 }
