@@ -247,7 +247,7 @@ async fn runs_cannot_reach_each_other() {
         assert_eq!(ran.stdout(), "done\n");
         // The listener does answer: to itself.
         let own = bollard::models::ExecConfig {
-            cmd: Some(["nc", "-w", "2", "127.0.0.1", "8080"].map(str::to_owned).to_vec()),
+            cmd: Some(["sh", "-c", "nc -w 2 127.0.0.1 8080"].map(str::to_owned).to_vec()),
             attach_stdout: Some(true),
             ..Default::default()
         };

@@ -47,7 +47,9 @@ pub(super) fn pull_problem(failure: &EngineFailure) -> PullProblem {
     if failure.is(404)
         || says(&[
             "manifest unknown",
+            "manifest_unknown",
             "name unknown",
+            "name_unknown",
             "no matching manifest",
             "no match for platform",
             "http 404 response",
@@ -198,6 +200,11 @@ mod tests {
                 Some(500),
                 "failed to do request: Head \"https://reg.example/v2/a/manifests/1\": dial tcp: i/o timeout",
                 Unreachable,
+            ),
+            (
+                Some(500),
+                "unknown: {\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"no such manifest\"}]}",
+                NotFound,
             ),
             // after the first layer
             (None, "unexpected EOF", Unreachable),

@@ -155,7 +155,10 @@ async fn serve(mut connection: TcpStream, state: &State) -> std::io::Result<()> 
         "down" => ("503 Service Unavailable", error("UNAVAILABLE")),
         _ => ("200 OK", state.manifest.clone()),
     };
-    let kind = "application/vnd.docker.distribution.manifest.v2+json";
+    let kind = match status {
+        "200 OK" => "application/vnd.docker.distribution.manifest.v2+json",
+        _ => "application/json",
+    };
     answer(&mut connection, method, status, kind, &body).await
 }
 
