@@ -1,6 +1,8 @@
 //! A long log goes through in bounded memory: taken in, followed, sealed and read back. Alone in its process, because the
 //! process's memory is what is measured.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 #[path = "support/mod.rs"]
 mod support;
 

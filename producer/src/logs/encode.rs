@@ -37,7 +37,7 @@ struct Event<'a> {
 }
 
 /// Bytes at the end that begin a character and do not complete it.
-pub(super) fn incomplete_tail(bytes: &[u8]) -> usize {
+fn incomplete_tail(bytes: &[u8]) -> usize {
     for (behind, byte) in bytes.iter().rev().take(3).enumerate() {
         let needs = match byte {
             0x80..=0xbf => continue,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::LogService;
-use super::encode::{encode, incomplete_tail};
+use super::encode::encode;
 use super::reader::LogReader;
 use super::ring::{Found, Ring};
 use crate::error::ApiResult;
@@ -27,8 +27,10 @@ use crate::error::ApiResult;
 const BREATH: Duration = Duration::from_millis(50);
 /// How often the store is asked although nothing was heard: the bus may lose events.
 const POLL: Duration = Duration::from_secs(2);
-/// Log read in one look.
-const LOOK_BYTES: usize = 4 << 20;
+/// Log read in one look; while there is more than that, one look follows the other.
+const LOOK_BYTES: usize = 1 << 20;
+/// How much of what is there already is encoded for all when the first follower comes.
+const SHARED_BYTES: u64 = 256 * 1024;
 
 /// Runs that are being followed.
 #[derive(Default)]
@@ -196,7 +198,14 @@ impl Watch {
             let looked = Instant::now();
             match self.look(&wanted, organization, id).await {
                 Ok(Sighted::Over) => return,
-                Ok(Sighted::More) => wanted = Wanted { run: false, log: true },
+                Ok(Sighted::More) => {
+                    wanted = Wanted { run: false, log: true };
+                    while let Some(Some(more)) = heard.next().now_or_never() {
+                        wanted.note(&more);
+                    }
+                    tokio::task::yield_now().await;
+                    continue;
+                }
                 Ok(Sighted::All) => wanted = hear(&mut heard, looked + POLL).await,
                 Err(error) => {
                     tracing::warn!(run.id = %id, ?error, "followers wait for the store");
@@ -254,12 +263,13 @@ impl Watch {
             }
         }
         let mut reader = LogReader::new(&self.logs, run, last);
-        // Whoever needs what is there already reads it at its own pace. Characters stay whole.
+        // What most followers will want; whoever wants more reads it at its own pace. Characters stay whole.
         let end = reader.end().await?;
-        let tail = reader.read(end.saturating_sub(4), 4).await?;
-        let tail: Vec<u8> = tail.iter().flat_map(|chunk| chunk.bytes().iter().copied()).collect();
-        let whole = if reader.known_end().is_some() { 0 } else { incomplete_tail(&tail) as u64 };
-        lock(&self.view.sight).ring = Ring::new(last.number, end - whole);
+        let from = end.saturating_sub(SHARED_BYTES);
+        let head = if from > 0 { reader.read(from, 4).await? } else { Vec::new() };
+        let head = head.iter().flat_map(|chunk| chunk.bytes().iter());
+        let continued = head.take(3).take_while(|byte| matches!(byte, 0x80..=0xbf)).count();
+        lock(&self.view.sight).ring = Ring::new(last.number, from + continued as u64);
         self.reader = Some(reader);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Logs: taken in, read in every cut, followed, sealed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod appending;
 mod events;
 mod following;
