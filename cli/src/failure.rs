@@ -100,7 +100,7 @@ fn of_problem(problem: Problem) -> Failure {
     let fields: Vec<String> =
         problem.errors.iter().map(|field| format!("{}: {}", field.pointer, field.message)).collect();
     let news = fields.into_iter().filter(|field| !problem.detail.contains(field.as_str()));
-    let mut failure = news.fold(Failure::told(exit, problem.detail.as_str()), Failure::hint);
+    let failure = news.fold(Failure::told(exit, problem.detail.as_str()), Failure::hint);
     match problem.code {
         ProblemCode::Unauthorized => failure
             .hint("Set GANTRY_API_KEY to a key of this server; on the machine of `gantry up` leave it and GANTRY_URL unset."),

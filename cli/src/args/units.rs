@@ -58,7 +58,7 @@ pub fn cpus(text: &str) -> Result<f64, String> {
 pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} has no value: write KEY=VALUE")),
+        _ => Err(format!("{text:?} is not what is wanted: write KEY=VALUE")),
     }
 }
 

@@ -25,6 +25,8 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(30);
 pub const RECONNECTING: &str = "The connection was lost; reconnecting.";
 /// As shells say it of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
+/// As shells say it of a command that SIGPIPE ended.
+const NOBODY_READS: u8 = 141;
 
 /// Ctrl-C and the polite kill that CI systems send.
 pub struct Interrupts {
@@ -71,12 +73,17 @@ pub async fn to_the_end(
     };
     // Also after an error: what was on the line is no longer true.
     view.begin_line()?;
-    let Some(run) = ended.map_err(|failure| {
-        failure.hint(format!("The run goes on without you: gantry logs -f {}", run.number))
-    })?
-    else {
-        view.say("Left. The run is being cancelled.")?;
-        return Ok(ExitCode::from(INTERRUPTED));
+    let run = match ended {
+        Ok(Some(run)) => run,
+        Ok(None) => {
+            view.say("Left. The run is being cancelled.")?;
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        // How the run ends is not known here, so this is no success.
+        Err(Failure::NobodyReads) => return Ok(ExitCode::from(NOBODY_READS)),
+        Err(failure) => {
+            return Err(failure.hint(format!("The run goes on without you: gantry logs -f {}", run.number)));
+        }
     };
     if presentation.output == Output::Json {
         json::print(&run)?;

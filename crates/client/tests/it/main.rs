@@ -1,4 +1,5 @@
 //! The client against servers that play a script.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod calls;
 mod live;
