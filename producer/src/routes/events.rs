@@ -48,7 +48,7 @@ fn deleted(id: RunId) -> Bytes {
 
 /// Watch one run: `run` events with the whole run, first as it is now, the last one when it is over. `deleted` when it
 /// is deleted.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/events", tag = "runs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/runs/{id}/events", operation_id = "follow_run", tag = "runs", params(("id" = String, Path)),
     responses((status = 200, description = "Events", body = wire::Run, content_type = "text/event-stream"),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn run(
@@ -122,7 +122,7 @@ async fn changed(app: &App, heard: &mut Hearing) -> bool {
 
 /// Watch all runs of the organization: `run` events with the whole run, `deleted`, and `gap` when some were missed and
 /// lists should be fetched again.
-#[utoipa::path(get, path = "/api/v1/events", tag = "runs",
+#[utoipa::path(get, path = "/api/v1/events", operation_id = "follow_organization", tag = "runs",
     responses((status = 200, description = "Events", body = wire::Run, content_type = "text/event-stream"),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn organization(

@@ -49,7 +49,7 @@ enum Switch {
 ///
 /// Plain text is what is there so far, the bytes as they were written. With `follow=1` come `log` events (a `LogEvent`
 /// each, its id is `attempt:offset` behind it), `attempt` when the run is tried again, and a last `end` with the run.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/logs", tag = "results",
+#[utoipa::path(get, path = "/api/v1/runs/{id}/logs", operation_id = "read_log", tag = "results",
     params(("id" = String, Path), ReadParams,
         ("Range" = Option<String>, Header, description = "One range of bytes of the plain text"),
         ("Last-Event-ID" = Option<String>, Header, description = "Go on behind this event; wins over `attempt`")),

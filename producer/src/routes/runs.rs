@@ -35,7 +35,7 @@ fn accepted(app: &App, run: &gantry_domain::run::Run) -> Response {
 }
 
 /// Create a run. It is stored durably before this answers.
-#[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = CreateRun,
+#[utoipa::path(post, path = "/api/v1/runs", operation_id = "create_run", tag = "runs", request_body = CreateRun,
     params(("Idempotency-Key" = Option<String>, Header, description = "Same key, same body: the same run, for 24 hours")),
     responses(
         (status = 202, description = "Accepted", body = Run, headers(("Location" = String))),
@@ -48,19 +48,20 @@ pub async fn create(
     headers: HeaderMap,
     ApiJson { value, bytes }: ApiJson<CreateRun>,
 ) -> ApiResult<Response> {
-    let idempotency = match headers.get("idempotency-key") {
-        None => None,
-        Some(key) => {
-            Some(Idempotency { key: idempotency_key(key)?, body_hash: Sha256::digest(&bytes).into() })
-        }
-    };
+    let idempotency =
+        idempotency_key(&headers)?.map(|key| Idempotency { key, body_hash: Sha256::digest(&bytes).into() });
     let run = accept::create(&app, caller, value, idempotency).await?;
     Ok(accepted(&app, &run))
 }
 
-fn idempotency_key(value: &HeaderValue) -> ApiResult<String> {
+fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let mut given = headers.get_all("idempotency-key").iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(ApiError::invalid_parameter("Give one `Idempotency-Key`, not several."));
+    }
     let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
-    key.map(str::to_owned)
+    key.map(|key| Some(key.to_owned()))
         .ok_or_else(|| ApiError::invalid_parameter("`Idempotency-Key` is 1 to 255 visible ASCII characters."))
 }
 
@@ -129,7 +130,7 @@ fn bad_cursor() -> ApiError {
 }
 
 /// List runs, newest first.
-#[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(ListParams),
+#[utoipa::path(get, path = "/api/v1/runs", operation_id = "list_runs", tag = "runs", params(ListParams),
     responses((status = 200, body = Page<Run>),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
@@ -160,7 +161,7 @@ pub struct PageParams {
 }
 
 /// List the groups that runs carry, by name.
-#[utoipa::path(get, path = "/api/v1/runs/groups", tag = "runs", params(PageParams),
+#[utoipa::path(get, path = "/api/v1/runs/groups", operation_id = "list_groups", tag = "runs", params(PageParams),
     responses((status = 200, body = Page<Group>),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn groups(
@@ -180,7 +181,7 @@ pub async fn groups(
 }
 
 /// Show a run.
-#[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/runs/{id}", operation_id = "show_run", tag = "runs", params(("id" = String, Path)),
     responses((status = 200, body = Run),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn show(State(app): State<Arc<App>>, Loaded { run, .. }: Loaded) -> ApiResult<Json<Run>> {
@@ -188,7 +189,7 @@ pub async fn show(State(app): State<Arc<App>>, Loaded { run, .. }: Loaded) -> Ap
 }
 
 /// Show every attempt of a run.
-#[utoipa::path(get, path = "/api/v1/runs/{id}/attempts", tag = "runs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/runs/{id}/attempts", operation_id = "list_attempts", tag = "runs", params(("id" = String, Path)),
     responses((status = 200, body = Attempts),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn attempts(Loaded { run, .. }: Loaded) -> Json<Attempts> {
@@ -196,7 +197,7 @@ pub async fn attempts(Loaded { run, .. }: Loaded) -> Json<Attempts> {
 }
 
 /// Cancel a run. Asking twice is fine.
-#[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", tag = "runs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs", params(("id" = String, Path)),
     responses((status = 202, description = "Cancelled, or its worker was told to end it", body = Run),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn cancel(State(app): State<Arc<App>>, RunPath { caller, id }: RunPath) -> ApiResult<Response> {
@@ -205,7 +206,7 @@ pub async fn cancel(State(app): State<Arc<App>>, RunPath { caller, id }: RunPath
 }
 
 /// Run the same again: the resolved specification of the original, with today's secrets.
-#[utoipa::path(post, path = "/api/v1/runs/{id}/rerun", tag = "runs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/runs/{id}/rerun", operation_id = "rerun", tag = "runs", params(("id" = String, Path)),
     responses((status = 202, description = "The new run", body = Run),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn rerun(State(app): State<Arc<App>>, Loaded { caller, run }: Loaded) -> ApiResult<Response> {
@@ -214,7 +215,7 @@ pub async fn rerun(State(app): State<Arc<App>>, Loaded { caller, run }: Loaded) 
 }
 
 /// Delete a run that is over, with its log, results and artifacts.
-#[utoipa::path(delete, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/v1/runs/{id}", operation_id = "delete_run", tag = "runs", params(("id" = String, Path)),
     responses((status = 204),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn delete(State(app): State<Arc<App>>, RunPath { caller, id }: RunPath) -> ApiResult<StatusCode> {
@@ -223,7 +224,7 @@ pub async fn delete(State(app): State<Arc<App>>, RunPath { caller, id }: RunPath
 }
 
 /// Cancel, delete or regroup up to 100 runs. Each is done for itself; the answer says which were.
-#[utoipa::path(post, path = "/api/v1/runs/bulk", tag = "runs", request_body = BulkRequest,
+#[utoipa::path(post, path = "/api/v1/runs/bulk", operation_id = "bulk_runs", tag = "runs", request_body = BulkRequest,
     responses((status = 200, body = BulkResponse),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn bulk(

@@ -23,7 +23,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How much waits and runs per pool. `backlog` is what to scale workers on.
-#[utoipa::path(get, path = "/api/v1/system/queue", tag = "system",
+#[utoipa::path(get, path = "/api/v1/system/queue", operation_id = "queue_depths", tag = "system",
     responses((status = 200, body = QueueDepths),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn queue(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<QueueDepths>> {
@@ -54,7 +54,7 @@ pub async fn queue(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<Que
 }
 
 /// What the periodic tasks did last.
-#[utoipa::path(get, path = "/api/v1/system/reconcilers", tag = "system",
+#[utoipa::path(get, path = "/api/v1/system/reconcilers", operation_id = "list_reconcilers", tag = "system",
     responses((status = 200, body = Reconcilers),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn reconcilers(State(app): State<Arc<App>>, _: Caller) -> Json<Reconcilers> {
@@ -72,7 +72,7 @@ pub async fn reconcilers(State(app): State<Arc<App>>, _: Caller) -> Json<Reconci
 }
 
 /// Which version this is, and how it carries out runs.
-#[utoipa::path(get, path = "/api/v1/system/version", tag = "system", security(()), responses((status = 200, body = Version)))]
+#[utoipa::path(get, path = "/api/v1/system/version", operation_id = "version", tag = "system", security(()), responses((status = 200, body = Version)))]
 pub async fn version(State(app): State<Arc<App>>) -> Json<Version> {
     let executor = app.config.executor.map(|kind| kind.as_str().to_owned());
     Json(Version { version: VERSION.to_owned(), executor })
@@ -105,19 +105,19 @@ async fn check(app: &App) -> Health {
 }
 
 /// Everything about health, for a person.
-#[utoipa::path(get, path = "/health", tag = "system", security(()), responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", operation_id = "health", tag = "system", security(()), responses((status = 200, body = Health)))]
 pub async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     Json(check(&app).await)
 }
 
 /// The process lives. Touches nothing else.
-#[utoipa::path(get, path = "/health/live", tag = "system", security(()), responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/health/live", operation_id = "live", tag = "system", security(()), responses((status = 200, body = String)))]
 pub async fn live() -> &'static str {
     "alive\n"
 }
 
 /// Whether requests can be served; names what is down.
-#[utoipa::path(get, path = "/health/ready", tag = "system", security(()),
+#[utoipa::path(get, path = "/health/ready", operation_id = "ready", tag = "system", security(()),
     responses((status = 200, body = Health), (status = 503, body = Health)))]
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let health = check(&app).await;
@@ -126,7 +126,7 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Metrics for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "system", security(()),
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "system", security(()),
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub async fn metrics(State(app): State<Arc<App>>) -> ApiResult<Response> {
     let metrics = app

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use gantry_api_types::fleet::{Worker, Workers};
 use gantry_api_types::problem::Problem;
 use gantry_domain::id::WorkerId;
@@ -14,7 +14,7 @@ use crate::services::accept::Caller;
 use crate::state::App;
 
 /// List the workers.
-#[utoipa::path(get, path = "/api/v1/workers", tag = "workers",
+#[utoipa::path(get, path = "/api/v1/workers", operation_id = "list_workers", tag = "workers",
     responses((status = 200, body = Workers),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<Workers>> {
@@ -24,33 +24,31 @@ pub async fn list(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<Work
 }
 
 /// Let a worker finish what it has and take no more.
-#[utoipa::path(post, path = "/api/v1/workers/{id}/drain", tag = "workers", params(("id" = String, Path)),
-    responses((status = 204, description = "The worker is told with its next heartbeat"),
+#[utoipa::path(post, path = "/api/v1/workers/{id}/drain", operation_id = "drain_worker", tag = "workers", params(("id" = String, Path)),
+    responses((status = 200, description = "The worker is told with its next heartbeat", body = Worker),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn drain(State(app): State<Arc<App>>, _: Caller, Path(id): Path<String>) -> ApiResult<StatusCode> {
-    set_draining(&app, &id, true).await
+pub async fn drain(State(app): State<Arc<App>>, _: Caller, id: WorkerPath) -> ApiResult<Json<Worker>> {
+    set_draining(&app, id, true).await
 }
 
 /// Let a draining worker take runs again.
-#[utoipa::path(post, path = "/api/v1/workers/{id}/undrain", tag = "workers", params(("id" = String, Path)),
-    responses((status = 204, description = "The worker is told with its next heartbeat"),
+#[utoipa::path(post, path = "/api/v1/workers/{id}/undrain", operation_id = "undrain_worker", tag = "workers", params(("id" = String, Path)),
+    responses((status = 200, description = "The worker is told with its next heartbeat", body = Worker),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn undrain(
-    State(app): State<Arc<App>>,
-    _: Caller,
-    Path(id): Path<String>,
-) -> ApiResult<StatusCode> {
-    set_draining(&app, &id, false).await
+pub async fn undrain(State(app): State<Arc<App>>, _: Caller, id: WorkerPath) -> ApiResult<Json<Worker>> {
+    set_draining(&app, id, false).await
 }
 
-async fn set_draining(app: &App, id: &str, draining: bool) -> ApiResult<StatusCode> {
-    let id = id.parse::<WorkerId>().map_err(|_| ApiError::not_found())?;
+/// A path that cannot be a worker's is one that does not exist.
+type WorkerPath = Result<Path<String>, PathRejection>;
+
+async fn set_draining(app: &App, id: WorkerPath, draining: bool) -> ApiResult<Json<Worker>> {
+    let id = id.ok().and_then(|Path(id)| id.parse::<WorkerId>().ok()).ok_or_else(ApiError::not_found)?;
     if !app.parts.stores.workers.set_draining(id, draining).await? {
         return Err(ApiError::not_found());
     }
-    if let Some(worker) = app.parts.stores.workers.get(id).await? {
-        app.fleet.draining(worker.id, draining);
-    }
+    let worker = app.parts.stores.workers.get(id).await?.ok_or_else(ApiError::not_found)?;
+    app.fleet.draining(worker.id, draining);
     app.wakes.dispatch.wake();
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(Worker::of(&worker, app.now(), app.config.leases.lease)))
 }
