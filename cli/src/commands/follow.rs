@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use gantry_api_types::run::{Run, Status};
-use gantry_client::{ApiClient, ClientError, LogItem, RetryPolicy, retry};
+use gantry_api_types::run::{Run, Status, TestResult, TestStatus};
+use gantry_client::{ApiClient, ClientError, LogItem, RetryPolicy, TestFilter, retry};
 use gantry_domain::id::RunId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -20,6 +20,8 @@ use crate::terminal::{human, json};
 
 /// How often a person is told why nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Failed tests that the end of a run names.
+const FAILED_SHOWN: u32 = 3;
 const CANCEL_WITHIN: Duration = Duration::from_secs(30);
 /// Why does not matter while it goes on.
 pub const RECONNECTING: &str = "The connection was lost; reconnecting.";
@@ -88,9 +90,16 @@ pub async fn to_the_end(
     if presentation.output == Output::Json {
         json::print(&run)?;
     } else if !presentation.quiet {
-        summary::print(&run)?;
+        summary::print(&run, &some_failed_tests(client, &run).await)?;
     }
     Ok(ExitCode::from(summary::exit_code(&run)))
+}
+
+/// The first of them; none when they cannot be had, since the run's end is worth telling without them.
+async fn some_failed_tests(client: &ApiClient, run: &Run) -> Vec<TestResult> {
+    let Some(id) = id_of(run).ok().filter(|_| run.tests.failed > 0) else { return Vec::new() };
+    let filter = TestFilter { statuses: vec![TestStatus::Failed], limit: Some(FAILED_SHOWN), cursor: None };
+    client.tests(id, &filter).await.map(|page| page.items).unwrap_or_default()
 }
 
 /// The run as it ended; `None` when the person left first.

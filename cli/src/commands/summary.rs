@@ -2,7 +2,9 @@
 
 use std::io::{self, Write as _};
 
-use gantry_api_types::run::{Run, Status};
+use gantry_api_types::run::{Run, Status, TestResult};
+
+use super::show::failed_test;
 
 use crate::terminal::style::{self, BOLD, DIM, RESET};
 use crate::terminal::{human, text};
@@ -27,7 +29,7 @@ pub fn exit_code(run: &Run) -> u8 {
 }
 
 /// `#42 failed in 5.1 s (exit code 3), 1 of 10 tests failed`, why, and where to look.
-pub fn print(run: &Run) -> io::Result<()> {
+pub fn print(run: &Run, failed: &[TestResult]) -> io::Result<()> {
     let mut out = anstream::stderr().lock();
     let colour = style::of_status(run.status);
     write!(out, "{BOLD}{colour}#{} {}{RESET}", run.number, style::words(run.status))?;
@@ -48,6 +50,7 @@ pub fn print(run: &Run) -> io::Result<()> {
         writeln!(out, "  {}", text::lines(&reason.message))?;
         writeln!(out, "  {}", text::lines(&reason.hint))?;
     }
+    failed.iter().try_for_each(|test| failed_test(&mut out, test))?;
     for warning in &run.warnings {
         writeln!(out, "  {}warning:{RESET} {}", style::YELLOW, text::lines(&warning.message))?;
     }

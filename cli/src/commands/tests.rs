@@ -35,16 +35,23 @@ pub async fn run(client: &ApiClient, output: Output, args: &TestsArgs) -> Result
         tests.iter().try_for_each(|test| failed_test(&mut out, test))?;
         return Ok(out.flush()?);
     }
-    let mut rows =
-        Rows::new(&["status", "test", "suite", "duration", "file"]).keep_whole(&[0, 3]).at_most(2, 30);
+    let files = tests.iter().any(|test| test.file.is_some());
+    let mut headings = vec!["status", "test", "suite", "duration"];
+    if files {
+        headings.push("file");
+    }
+    let mut rows = Rows::new(&headings).keep_whole(&[0, 3]).at_most(2, 30);
     for test in &tests {
-        rows.push(vec![
+        let mut cells = vec![
             coloured(test.status.as_str(), of_test(test.status)),
             plain(&test.name),
             plain(&test.suite),
             plain(human::millis(test.duration_ms)),
-            plain(test.file.as_deref().map(file_name).unwrap_or_default()),
-        ]);
+        ];
+        if files {
+            cells.push(plain(test.file.as_deref().map(file_name).unwrap_or_default()));
+        }
+        rows.push(cells);
     }
     rows.print()
 }
