@@ -220,6 +220,25 @@ async fn who_reads_nothing_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn what_the_bus_loses_is_found_in_the_store() {
+    let harness = Harness::deaf().await;
+    let retries = json!({"retries": {"max": 1, "on": ["failed"], "backoff_seconds": 0}});
+    let first = harness.running_with(retries).await;
+    let mut follower = harness.follow(first.id, None).await;
+    harness.append(&first, 0, Stdout, b"one").await;
+    assert_eq!(follower.log_until(0, 3).await, b"one");
+    harness.append(&first, 3, Stdout, b"two").await;
+    harness.finish(&first, 1, 6).await;
+    let second = harness.claim_next().await;
+    harness.append(&second, 0, Stdout, b"three").await;
+    assert_eq!(follower.log_until(3, 6).await, b"two");
+    assert_eq!(follower.next().await.unwrap().name, "attempt");
+    assert_eq!(follower.log_until(0, 5).await, b"three");
+    harness.finish(&second, 0, 5).await;
+    assert_eq!(follower.next().await.unwrap().name, "end");
+}
+
+#[tokio::test]
 async fn a_deleted_run_has_no_log_to_follow() {
     let harness = Harness::new().await;
     let held = harness.running().await;

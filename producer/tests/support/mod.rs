@@ -11,9 +11,11 @@ use axum::body::{Body, BodyDataStream, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use gantry_api_types::log::{LogEvent, encode_batch};
 use gantry_blobs::{Blobs, ObjectBlobs};
-use gantry_bus::LocalBus;
+use gantry_bus::{Bus, Heard, LocalBus, Topic};
+use gantry_domain::event::Event;
 use gantry_domain::id::{KeyId, OrganizationId, RunId, UserId, WorkerId};
 use gantry_domain::log::{LogChunk, LogStream, Segment};
 use gantry_domain::run::Run;
@@ -81,6 +83,17 @@ impl Answer {
     }
 }
 
+struct DeafBus;
+
+#[async_trait::async_trait]
+impl Bus for DeafBus {
+    fn publish(&self, _: Event) {}
+
+    async fn subscribe(&self, _: Topic) -> BoxStream<'static, Heard> {
+        futures::stream::pending().boxed()
+    }
+}
+
 async fn whole(response: Response) -> Answer {
     let (parts, body) = response.into_parts();
     let bytes =
@@ -103,6 +116,16 @@ impl Harness {
     }
 
     pub async fn with(change: impl FnOnce(&mut ProducerConfig)) -> Self {
+        let bus = LocalBus::new();
+        Self::over(change, Arc::new(bus.clone()), bus).await
+    }
+
+    /// With a bus that tells nobody anything: the one of another replica, or one that is down.
+    pub async fn deaf() -> Self {
+        Self::over(|_| (), Arc::new(DeafBus), LocalBus::new()).await
+    }
+
+    async fn over(change: impl FnOnce(&mut ProducerConfig), heard: Arc<dyn Bus>, bus: LocalBus) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let stores = sqlite::open(SqliteOptions::new(directory.path().join("gantry.db"))).unwrap().stores();
         let (now, organization, key) = (SystemClock.now(), OrganizationId::new(), credentials::new_api_key());
@@ -125,14 +148,14 @@ impl Harness {
             },
         };
         assert!(stores.auth.bootstrap(&first).await.unwrap());
-        let (queue, bus) = (Arc::new(EmbeddedQueue::new()), LocalBus::new());
+        let queue = Arc::new(EmbeddedQueue::new());
         let blobs: Arc<dyn Blobs> = Arc::new(ObjectBlobs::in_memory());
         let messages = tokio::sync::Mutex::new(queue.consume(&"default".parse().unwrap()).await.unwrap());
         let parts = Parts {
             stores: stores.clone(),
             blobs: blobs.clone(),
             queue,
-            bus: Arc::new(bus.clone()),
+            bus: heard,
             clock: Arc::new(SystemClock),
         };
         let mut config = ProducerConfig::default();
@@ -326,13 +349,13 @@ pub struct Events {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Event {
+pub struct Sent {
     pub name: String,
     pub id: Option<String>,
     pub data: String,
 }
 
-impl Event {
+impl Sent {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.data).unwrap()
     }
@@ -345,11 +368,11 @@ impl Event {
 
 impl Events {
     /// The next event; `None` at the end. Comments and hints are left out.
-    pub async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<Sent> {
         loop {
             while let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
                 let text: Vec<u8> = self.buffer.drain(..end + 2).collect();
-                let mut event = Event::default();
+                let mut event = Sent::default();
                 for line in String::from_utf8(text).unwrap().lines() {
                     match line.split_once(": ") {
                         Some(("event", name)) => event.name = name.to_owned(),
@@ -359,7 +382,7 @@ impl Events {
                         Some(other) => panic!("{other:?}"),
                     }
                 }
-                if event != Event::default() {
+                if event != Sent::default() {
                     return Some(event);
                 }
             }
@@ -375,7 +398,7 @@ impl Events {
     }
 
     /// The rest of the stream, which must end.
-    pub async fn rest(&mut self) -> Vec<Event> {
+    pub async fn rest(&mut self) -> Vec<Sent> {
         let mut all = Vec::new();
         while let Some(event) = self.next().await {
             all.push(event);
@@ -395,7 +418,7 @@ impl Events {
 }
 
 /// Checks that a log event begins at `at`; adds its bytes and answers where it ends.
-pub fn follows(event: &Event, at: u64, bytes: &mut Vec<u8>) -> u64 {
+pub fn follows(event: &Sent, at: u64, bytes: &mut Vec<u8>) -> u64 {
     let log = event.log();
     assert_eq!(log.offset, at, "no gap, no duplicate");
     let piece = log.bytes().unwrap();
