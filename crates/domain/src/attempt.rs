@@ -256,3 +256,27 @@ fn judge_success(tests: &TestSummary, failed_before: bool) -> (Verdict, Reason) 
         (Verdict::Passed, Reason::new(ReasonCode::Completed, "The command succeeded."))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_long_complete_log_has_to_move_and_only_once() {
+        let (ended, until) = (Timestamp::from_millis(7), Timestamp::from_millis(9));
+        let mut attempt = Attempt::open(1, WorkerId::new(), Timestamp::EPOCH);
+        assert_eq!(attempt.log_due(), None);
+        attempt.finished_at = Some(ended);
+        for (end, due) in
+            [(None, None), (Some(SMALL_LOG_BYTES), None), (Some(SMALL_LOG_BYTES + 1), Some(ended))]
+        {
+            attempt.log.end = end;
+            assert_eq!((attempt.needs_sealing(), attempt.log_due()), (due.is_some(), due), "{end:?}");
+        }
+        attempt.log.sealed = true;
+        attempt.log.chunks_until = Some(until);
+        assert_eq!((attempt.needs_sealing(), attempt.log_due()), (false, Some(until)));
+        attempt.log.chunks_until = None;
+        assert_eq!(attempt.log_due(), None);
+    }
+}
