@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use gantry_api_types::run::Run;
-use gantry_client::ApiClient;
+use gantry_client::{ApiClient, RunFilter};
 
 use super::now;
 use crate::args::{Output, RunsArgs};
@@ -20,10 +20,13 @@ pub async fn run(client: &ApiClient, output: Output, args: &RunsArgs) -> Result<
         return json::print(&serde_json::json!({ "items": runs }));
     }
     if runs.is_empty() {
-        writeln!(
-            anstream::stderr().lock(),
-            "No runs. Create one: gantry run --image busybox:1.36 -- echo hi"
-        )?;
+        let filtered =
+            args.filter(now()) != RunFilter { limit: Some(args.limit.min(100)), ..RunFilter::default() };
+        let said = match filtered {
+            true => "No run is like that. `gantry runs` without filters lists the newest.",
+            false => "There is no run yet. Create one: gantry run --image busybox:1.36 -- echo hi",
+        };
+        writeln!(anstream::stderr().lock(), "{said}")?;
         return Ok(());
     }
     let groups = runs.iter().any(|run| run.group.is_some());
