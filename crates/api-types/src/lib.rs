@@ -3,6 +3,7 @@
 
 pub mod fleet;
 pub mod log;
+pub mod object;
 pub mod problem;
 pub mod request;
 pub mod run;

@@ -46,12 +46,12 @@ pub struct CreateRun {
     /// Bound on the command itself, in seconds; 3600 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::object::optional")]
     pub retries: Option<Retries>,
     /// Never start it again once its start was acknowledged, even when its worker is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_once: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::object::optional")]
     pub resources: Option<Resources>,
     /// Paths and globs to collect, relative to the working directory or absolute. Usual report paths if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

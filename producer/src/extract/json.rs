@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
+use gantry_api_types::object::Object;
 use gantry_api_types::problem::ProblemCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed as _};
 
 use crate::error::ApiError;
 use crate::state::App;
@@ -66,12 +67,16 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         ApiError::new(ProblemCode::MalformedBody, detail)
     })?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let pointer = pointer(error.path());
-        let inner = error.into_inner();
-        match inner.classify() {
-            serde_json::error::Category::Data => refuse(pointer, &inner),
-            _ => ApiError::new(ProblemCode::MalformedBody, format!("The body is not JSON: {inner}.")),
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let value = Object::<T>::default().deserialize(tracked).map_err(|error| {
+        let pointer = pointer(&track.path());
+        // A number that no type can hold is a syntax error to the parser, and a wrong field to everybody else.
+        let absurd = !pointer.is_empty() && error.to_string().starts_with("number out of range");
+        match error.classify() {
+            serde_json::error::Category::Data => refuse(pointer, &error),
+            _ if absurd => refuse(pointer, &error),
+            _ => ApiError::new(ProblemCode::MalformedBody, format!("The body is not JSON: {error}.")),
         }
     })?;
     deserializer.end().map_err(|error| {
@@ -135,7 +140,13 @@ mod tests {
             (r#"{"privileged": true}"#, "/privileged"),
             (r#"{"image": "a", "image": "b"}"#, "/image"),
             (r#"{"priority": "urgent"}"#, "/priority"),
+            (r#"{"timeout_seconds": 1e999}"#, "/timeout_seconds"),
+            (r#"{"resources": [2, 512]}"#, "/resources"),
+            (r#"{"retries": []}"#, "/retries"),
             (r#"[1]"#, ""),
+            (r#"[null, "busybox"]"#, ""),
+            (r#"null"#, ""),
+            (r#""image""#, ""),
         ] {
             assert_eq!(
                 refusal(body.as_bytes()),
@@ -147,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_malformed() {
-        for body in [&b"{"[..], b"", b"{} {}", b"{\"image\": \"\xff\"}", b"\0", "{\"a\": 1".as_bytes()] {
+        for body in [&b"{"[..], b"", b"{} {}", b"{\"image\": \"\xff\"}", b"\0", b"{\"image\": \"a\""] {
             assert_eq!(refusal(body).0, ProblemCode::MalformedBody, "{body:?}");
         }
     }

@@ -20,6 +20,7 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for ApiQuery<T> {
             Err(rejection) => {
                 let text = rejection.body_text();
                 let cause = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                let cause: String = cause.chars().filter(|c| !c.is_control()).take(500).collect();
                 Err(ApiError::invalid_parameter(format!("A query parameter is wrong: {cause}.")))
             }
         }
