@@ -570,6 +570,15 @@ impl Run {
         }
     }
 
+    /// Since when it waits to be executed: since it was accepted, its last attempt ended, or its backoff is over.
+    pub fn waiting_since(&self) -> Timestamp {
+        let since = self.last_attempt().and_then(|last| last.finished_at).unwrap_or(self.created_at);
+        match self.state {
+            RunState::Pending { hold: Hold::Due { at } } => since.max(at),
+            _ => since,
+        }
+    }
+
     /// Ends a run that waited longer than allowed.
     pub fn give_up_waiting(&self, limit: Duration, now: Timestamp) -> Result<Self, Refused> {
         match self.state {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gantry_domain::run::{Hold, RunState};
 use gantry_service_kit::reconciler::{Outcome, ReconcileError, Reconciler};
 
 use super::failed;
@@ -28,10 +29,9 @@ impl Reconciler for Holders {
         let mut did = 0;
         for (key, run) in stores.dispatch.holders().await.map_err(failed)? {
             let stored = stores.runs.find(run).await.map_err(failed)?;
-            // A pending run may be between taking the place and being queued: it keeps it until it is over.
+            // A run that may be dispatched at any moment may be between taking the place and being queued.
             let needed = stored.is_some_and(|run| {
-                run.holding.contains(&key)
-                    || matches!(run.state, gantry_domain::run::RunState::Pending { .. })
+                run.holding.contains(&key) || matches!(run.state, RunState::Pending { hold: Hold::Workers })
             });
             if !needed {
                 stores.dispatch.release(run, std::slice::from_ref(&key)).await.map_err(failed)?;

@@ -107,15 +107,19 @@ impl Reconciler for QueueTimeout {
         let found = waiting.len();
         let mut did = 0;
         for run in waiting {
+            // The store knows only when it was accepted: what was tried since then did not wait all the time.
             let given_up = change_from(&self.0, run, Durability::Synced, |run| {
+                if now.since(run.waiting_since()) < limit {
+                    return Ok(None);
+                }
                 run.give_up_waiting(limit, now).map(Some)
             });
             match given_up.await {
-                Ok(_) => did += 1,
+                Ok(run) => did += u64::from(run.is_final()),
                 Err(Unchanged::Store(error)) => return Err(failed(error)),
                 Err(_) => {}
             }
         }
-        Ok(Outcome::did(did).again_if(found == BATCH as usize))
+        Ok(Outcome::did(did).again_if(did > 0 && found == BATCH as usize))
     }
 }

@@ -3,7 +3,7 @@
 use gantry_api_types::problem::ProblemCode;
 use gantry_domain::event::{Change, Event};
 use gantry_domain::id::RunId;
-use gantry_domain::run::{Refused, Run};
+use gantry_domain::run::{Refused, Run, RunStatus};
 use gantry_queue::ControlMessage;
 use gantry_store::{Deleted, Durability};
 
@@ -38,14 +38,22 @@ pub async fn cancel(app: &App, caller: Caller, id: RunId) -> ApiResult<Run> {
 
 /// Removes a run that is over, with everything it left.
 pub async fn delete(app: &App, caller: Caller, id: RunId) -> ApiResult<()> {
-    match app.parts.stores.runs.delete(caller.organization, id).await? {
-        Deleted::NotFound => Err(ApiError::not_found()),
-        Deleted::StillGoing(status) => Err(ApiError::new(
+    let still_going = |status: RunStatus| {
+        Err(ApiError::new(
             ProblemCode::RunNotFinished,
             format!("The run is {}: cancel it first, then delete it.", status.as_str()),
-        )),
+        ))
+    };
+    let found = app.parts.stores.runs.get(caller.organization, id).await?.ok_or_else(ApiError::not_found)?;
+    if !found.is_final() {
+        return still_going(found.status());
+    }
+    // Blobs first: while the run is there, whoever is interrupted here can ask again.
+    app.parts.blobs.delete_run(caller.organization, id).await?;
+    match app.parts.stores.runs.delete(caller.organization, id).await? {
+        Deleted::NotFound => Err(ApiError::not_found()),
+        Deleted::StillGoing(status) => still_going(status),
         Deleted::Deleted => {
-            app.parts.blobs.delete_run(caller.organization, id).await?;
             app.parts.bus.publish(Event {
                 organization: caller.organization,
                 run: id,

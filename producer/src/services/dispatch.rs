@@ -3,7 +3,7 @@
 use futures::StreamExt as _;
 use futures::stream;
 use gantry_domain::id::DispatchId;
-use gantry_domain::run::{Hold, Run, RunState};
+use gantry_domain::run::{Hold, Refused, Run, RunState};
 use gantry_domain::spec::Pool;
 use gantry_queue::RunMessage;
 use gantry_store::{Acquired, Durability, StoreError};
@@ -59,8 +59,11 @@ async fn dispatch_one(app: &App, run: Run) -> Result<bool, StoreError> {
     let (id, now, dispatch) = (run.id, app.now(), DispatchId::new());
     let created_at = run.created_at;
     let ready = |run: &Run| match run.state {
-        RunState::Pending { hold: Hold::Workers } => run.dispatch(dispatch, keys.clone(), now).map(Some),
-        _ => Err(gantry_domain::run::Refused::Stale),
+        // Regrouped meanwhile, it falls under other limits.
+        RunState::Pending { hold: Hold::Workers } if concurrency::limits_of(app, run) == limits => {
+            run.dispatch(dispatch, keys.clone(), now).map(Some)
+        }
+        _ => Err(Refused::Stale),
     };
     // Relaxed: after a power cut the run is pending again, and the message meets a refusal.
     match change_from(app, run, Durability::Relaxed, ready).await {
@@ -71,10 +74,13 @@ async fn dispatch_one(app: &App, run: Run) -> Result<bool, StoreError> {
         }
         Err(Unchanged::Store(error)) => Err(error),
         Err(_) => {
-            // Somebody else took or cancelled it; the places may be theirs by now, so only drop what nobody holds.
+            // Somebody else took or cancelled it; the places may be theirs by now, or about to be, so only drop what
+            // nobody needs. What is kept too long a reconciler drops.
             if !keys.is_empty() {
-                let holds = app.parts.stores.runs.find(id).await?.is_some_and(|run| !run.holding.is_empty());
-                if !holds {
+                let needed = app.parts.stores.runs.find(id).await?.is_some_and(|run| {
+                    !run.holding.is_empty() || matches!(run.state, RunState::Pending { hold: Hold::Workers })
+                });
+                if !needed {
                     concurrency::give_back(app, id, &keys).await;
                 }
             }
