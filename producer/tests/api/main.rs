@@ -1,0 +1,16 @@
+//! The producer's API and background work, in process, over the real embedded store. One binary: linking is the dear part.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod deleting;
+mod errors;
+mod fairness;
+mod fuzz;
+mod idempotency;
+mod installation;
+mod lifecycle;
+mod limits;
+mod moody_store;
+mod problem;
+mod server;
+mod tenancy;
+mod worker;
