@@ -25,8 +25,9 @@ prepare_cgroups() {
   local mount
   mountpoint -q /sys/fs/cgroup || as_root mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null || true
   for mount in /sys/fs/cgroup /sys/fs/cgroup/*; do
-    mountpoint -q "$mount" && ! as_root test -w "$mount" || continue
-    as_root mount -o remount,bind,rw "$mount" 2>/dev/null || true
+    if mountpoint -q "$mount" && ! as_root test -w "$mount"; then
+      as_root mount -o remount,bind,rw "$mount" 2>/dev/null || true
+    fi
   done
 }
 
