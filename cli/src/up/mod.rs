@@ -65,7 +65,7 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
     let queue = Arc::new(EmbeddedQueue::new());
     let parts = Parts {
         stores,
-        blobs: Arc::new(ObjectBlobs::directory(&dir.join("blobs"))?),
+        blobs: Arc::new(ObjectBlobs::directory(dir.join("blobs"))?),
         queue: queue.clone(),
         bus: Arc::new(LocalBus::new()),
         clock: clock.clone(),

@@ -116,6 +116,9 @@ impl Attempt {
         self.tests = report.tests;
         self.timings = report.timings;
         self.warnings.extend(report.warnings);
+        if report.log_truncated {
+            self.warnings.push(Warning::new("log_truncated", "The log reached its limit; the rest was not kept."));
+        }
     }
 
     /// Its log is complete, too long to stay in the store, and not sealed yet.
@@ -224,7 +227,7 @@ impl Observation {
                 says(Verdict::Failed, Code::ExitCode, format!("The command exited with code {code}."))
             }
             Self::TimedOut { limit_seconds } => {
-                says(Verdict::TimedOut, Code::Timeout, format!("It ran longer than {limit_seconds} seconds."))
+                says(Verdict::TimedOut, Code::Timeout, format!("It ran longer than its limit of {limit_seconds} s."))
             }
             Self::Cancelled => says(Verdict::Cancelled, Code::Cancelled, "Cancelled.".into()),
             Self::BadCommand { detail } => says(Verdict::Error, Code::BadCommand, detail.clone()),
