@@ -30,6 +30,7 @@ impl Reconciler for Housekeeping {
         let forgotten =
             stores.runs.forget_idempotency(now - self.0.config.limits.idempotency).await.map_err(failed)?;
         let gone = stores.workers.forget(None, now - FORGET_WORKER_AFTER).await.map_err(failed)?;
+        self.0.fleet.forget_silent();
         // Workers that other replicas hear from.
         for worker in stores.workers.list().await.map_err(failed)? {
             if now.since(worker.last_seen_at) < self.0.config.leases.fence {

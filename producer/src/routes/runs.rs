@@ -206,11 +206,20 @@ pub async fn cancel(State(app): State<Arc<App>>, RunPath { caller, id }: RunPath
 }
 
 /// Run the same again: the resolved specification of the original, with today's secrets.
-#[utoipa::path(post, path = "/api/v1/runs/{id}/rerun", operation_id = "rerun", tag = "runs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/runs/{id}/rerun", operation_id = "rerun", tag = "runs",
+    params(("id" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "Same key, same run: the same new run, for 24 hours")),
     responses((status = 202, description = "The new run", body = Run),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn rerun(State(app): State<Arc<App>>, Loaded { caller, run }: Loaded) -> ApiResult<Response> {
-    let run = accept::rerun(&app, caller, &run).await?;
+pub async fn rerun(
+    State(app): State<Arc<App>>,
+    Loaded { caller, run }: Loaded,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    // There is no body: what was asked for is in the path.
+    let asked = || Sha256::digest(format!("rerun of {}", run.id)).into();
+    let idempotency = idempotency_key(&headers)?.map(|key| Idempotency { key, body_hash: asked() });
+    let run = accept::rerun(&app, caller, &run, idempotency).await?;
     Ok(accepted(&app, &run))
 }
 
@@ -239,6 +248,9 @@ pub async fn bulk(
         && (group.trim().is_empty() || group.len() > 200 || group.chars().any(char::is_control))
     {
         return Err(ApiError::field("/group", "a group's name has 1 to 200 printable bytes"));
+    }
+    if request.group.is_some() && request.action != BulkAction::Regroup {
+        return Err(ApiError::field("/group", "only `regroup` takes a group"));
     }
     let mut results = Vec::with_capacity(request.ids.len());
     for id in request.ids {

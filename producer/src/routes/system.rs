@@ -12,7 +12,9 @@ use gantry_api_types::problem::{Problem, ProblemCode};
 use gantry_api_types::system::{
     Dependency, Health, QueueDepth, QueueDepths, Reconciler, Reconcilers, Version,
 };
+use gantry_blobs::BlobError;
 use gantry_domain::spec::Pool;
+use gantry_store::StoreError;
 
 use crate::error::{ApiError, ApiResult};
 use crate::services::accept::Caller;
@@ -78,6 +80,12 @@ pub async fn version(State(app): State<Arc<App>>) -> Json<Version> {
     Json(Version { version: VERSION.to_owned(), executor })
 }
 
+/// Anybody may ask about health: the log gets the error, the answer only what kind it is.
+fn down(name: &str, error: &dyn std::fmt::Display, public: &str) -> String {
+    tracing::warn!(dependency = name, %error, "a dependency is down");
+    public.to_owned()
+}
+
 async fn check(app: &App) -> Health {
     let bounded = |name: &str, result: Result<Result<(), String>, tokio::time::error::Elapsed>| {
         let detail = match result {
@@ -87,10 +95,23 @@ async fn check(app: &App) -> Health {
         };
         Dependency { name: name.to_owned(), up: detail.is_none(), detail }
     };
-    let store = async { app.parts.stores.auth.check().await.map_err(|error| error.to_string()) };
-    let blobs = async { app.parts.blobs.check().await.map_err(|error| error.to_string()) };
-    let queue =
-        async { app.parts.queue.depth(&Pool::default()).await.map(drop).map_err(|error| error.to_string()) };
+    let store = async {
+        app.parts.stores.auth.check().await.map_err(|error| match &error {
+            StoreError::Unavailable(_) => down("store", &error, "cannot be reached"),
+            StoreError::NoSpace => down("store", &error, "has no space left"),
+            StoreError::Corrupt(_) | StoreError::TooNew { .. } => down("store", &error, "cannot be read"),
+        })
+    };
+    let blobs = async {
+        app.parts.blobs.check().await.map_err(|error| match &error {
+            BlobError::NoSpace => down("blobs", &error, "has no space left"),
+            _ => down("blobs", &error, "cannot be reached"),
+        })
+    };
+    let queue = async {
+        let depth = app.parts.queue.depth(&Pool::default()).await;
+        depth.map(drop).map_err(|error| down("queue", &error, "cannot be reached"))
+    };
     let (store, blobs, queue) = tokio::join!(
         tokio::time::timeout(CHECK_TIMEOUT, store),
         tokio::time::timeout(CHECK_TIMEOUT, blobs),

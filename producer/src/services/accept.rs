@@ -47,9 +47,14 @@ pub async fn create(
 }
 
 /// Stores a run with the same specification; secrets are resolved anew.
-pub async fn rerun(app: &App, caller: Caller, original: &Run) -> ApiResult<Run> {
+pub async fn rerun(
+    app: &App,
+    caller: Caller,
+    original: &Run,
+    idempotency: Option<Idempotency>,
+) -> ApiResult<Run> {
     let trigger = Trigger { kind: TriggerKind::Rerun, actor: caller.actor, rerun_of: Some(original.id) };
-    store(app, caller, original.spec.clone(), trigger, None).await
+    store(app, caller, original.spec.clone(), trigger, idempotency).await
 }
 
 async fn store(

@@ -83,6 +83,12 @@ impl Fleet {
         self.with(|inner| inner.workers.remove(&worker));
     }
 
+    /// Drops workers that fell silent without leaving.
+    pub fn forget_silent(&self) {
+        let silent_after = self.silent_after;
+        self.with(|inner| inner.workers.retain(|_, member| member.heard.elapsed() < silent_after));
+    }
+
     pub fn claimed(&self, worker: WorkerId) {
         self.with(|inner| {
             let Some(member) = inner.workers.get_mut(&worker) else { return };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use axum::http::Method;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use gantry_blobs::{BlobError, BlobKey, BlobWriter, Blobs};
@@ -52,6 +53,9 @@ impl Blobs for Stuck {
     }
 
     async fn check(&self) -> Result<(), BlobError> {
+        if self.stuck.load(Ordering::SeqCst) {
+            return Err(BlobError::Unavailable("/mnt/internal is gone".to_owned()));
+        }
         self.blobs.check().await
     }
 }
@@ -103,7 +107,15 @@ async fn an_interrupted_deletion_can_be_asked_for_again() {
     let failed = installation.delete(&path).await.refused(503, "unavailable");
     assert!(!problem(&failed).detail.contains("/mnt/internal"));
     installation.get(&path).await.expect(200);
+    for (route, status) in [("/health", 200), ("/health/ready", 503)] {
+        let health = installation.call_as("", Method::GET, route, None).await.expect(status);
+        assert!(!health.text().contains("/mnt/internal"), "{}", health.text());
+        assert_eq!(health.json()["ready"], false);
+        let down = json!({"name": "blobs", "up": false, "detail": "cannot be reached"});
+        assert!(health.json()["dependencies"].as_array().unwrap().contains(&down), "{}", health.text());
+    }
     stuck.store(false, Ordering::SeqCst);
+    installation.call_as("", Method::GET, "/health/ready", None).await.expect(200);
     installation.delete(&path).await.expect(204);
     assert_eq!(blob_files(&installation), Vec::<std::path::PathBuf>::new());
 }

@@ -243,6 +243,7 @@ async fn no_body_is_our_fault_and_every_accepted_one_is_a_run() {
         let worker = FakeWorker::register_in(&installation, pool, 100).await;
         let mut consumer = installation.queue.consume(pool).await.unwrap();
         loop {
+            worker.heartbeat(0, &[]).await;
             installation.pass(&Dispatcher(installation.app().clone())).await;
             if installation.queue.depth(pool).await.unwrap() == 0 {
                 break;

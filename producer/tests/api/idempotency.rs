@@ -147,3 +147,22 @@ async fn deleting_the_run_frees_its_key() {
     installation.delete(&format!("/api/v1/runs/{first}")).await.expect(204);
     assert_ne!(post(&installation, "k", &body).await.expect(202).run().id, first);
 }
+
+#[tokio::test]
+async fn a_rerun_can_be_repeated_too() {
+    let installation = Installation::new().await;
+    let original = installation.accept(spec()).await;
+    let rerun = async |id: &str, idempotency: &str| {
+        let request = Request::post(format!("/api/v1/runs/{id}/rerun"))
+            .header("authorization", format!("Bearer {}", installation.key))
+            .header("idempotency-key", idempotency);
+        answer(&installation.public, request.body(Body::empty()).unwrap()).await
+    };
+    let first = rerun(&original.to_string(), "k").await.expect(202).run().id;
+    assert_eq!(rerun(&original.to_string(), "k").await.expect(202).run().id, first);
+    assert_ne!(rerun(&original.to_string(), "other").await.expect(202).run().id, first);
+    // The key stands for the rerun of that run, and for nothing else.
+    rerun(&first, "k").await.refused(422, "idempotency_key_reused");
+    post(&installation, "k", &spec().to_string()).await.refused(422, "idempotency_key_reused");
+    assert_eq!(stored(&installation).await, 3);
+}

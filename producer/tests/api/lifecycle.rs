@@ -458,6 +458,9 @@ async fn bulk_takes_one_to_a_hundred_ids() {
     let bad = json!({"action": "regroup", "ids": [RunId::new()], "group": "a\nb"});
     let answer = installation.post("/api/v1/runs/bulk", bad).await.refused(422, "validation_failed");
     assert_eq!(answer.json()["errors"][0]["pointer"], "/group");
+    let idle = json!({"action": "cancel", "ids": [RunId::new()], "group": "g"});
+    let answer = installation.post("/api/v1/runs/bulk", idle).await.refused(422, "validation_failed");
+    assert_eq!(answer.json()["errors"][0]["pointer"], "/group");
 }
 
 #[tokio::test]
