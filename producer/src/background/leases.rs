@@ -1,5 +1,5 @@
 //! Takes runs away from workers that fell silent. Does nothing until the store has been healthy for a while, so that
-//! an outage of the store, during which nobody could renew, kills no run.
+//! an outage of the store, or a sleep of the machine, during which nobody could renew, kills no run.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,22 +16,33 @@ const BATCH: u32 = 200;
 
 pub struct LeaseReaper {
     app: Arc<App>,
-    healthy_since: Mutex<Option<Timestamp>>,
+    health: Mutex<Option<Health>>,
+}
+
+/// What earlier passes saw of the store, while nothing was wrong.
+struct Health {
+    since: Timestamp,
+    seen_at: Timestamp,
 }
 
 impl LeaseReaper {
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, healthy_since: Mutex::new(None) }
+        Self { app, health: Mutex::new(None) }
     }
 
     fn settled(&self, healthy: bool) -> bool {
-        let mut since = self.healthy_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         if !healthy {
-            *since = None;
+            *health = None;
             return false;
         }
-        let now = self.app.now();
-        now.since(*since.get_or_insert(now)) >= self.app.config.leases.settle
+        let (now, leases) = (self.app.now(), &self.app.config.leases);
+        // Later than that, this machine slept or its clock jumped: leases ran out while nobody could renew them.
+        let unwatched = leases.lease + leases.settle + leases.reaper_period;
+        let watched = health.as_ref().filter(|health| now.since(health.seen_at) <= unwatched);
+        let since = watched.map_or(now, |health| health.since);
+        *health = Some(Health { since, seen_at: now });
+        now.since(since) >= leases.settle
     }
 }
 

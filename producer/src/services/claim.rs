@@ -1,9 +1,10 @@
 //! Claiming: the compare-and-set that makes exactly one worker execute a queued run.
 
 use gantry_api_types::worker::{Claim, Grant};
-use gantry_domain::id::RunId;
+use gantry_domain::id::{RunId, WorkerId};
 use gantry_domain::run::{Claimed, Lease, LeaseToken, Run};
-use gantry_store::Durability;
+use gantry_domain::time::Timestamp;
+use gantry_store::{Durability, LeaseRef, Renewal};
 
 use crate::error::{ApiError, ApiResult};
 use crate::services::environment;
@@ -28,15 +29,32 @@ pub async fn claim(app: &App, id: RunId, claim: Claim) -> ApiResult<Grant> {
     // Relaxed: a claim lost in a power cut is a queued run that is published again.
     let run = match change(app, Scope::Any, id, Durability::Relaxed, decide).await {
         Ok(run) => run,
-        Err(Unchanged::NotFound | Unchanged::Refused(..)) => return Err(ApiError::stale()),
+        Err(Unchanged::NotFound | Unchanged::Refused(..)) => {
+            app.fleet.refused(claim.worker);
+            app.wakes.dispatch.wake();
+            return Err(ApiError::stale());
+        }
         Err(Unchanged::Store(error)) => return Err(error.into()),
     };
+    if run.check_lease(&lease.token).is_err() {
+        return repeat(app, &run, claim.worker, lease.expires_at).await;
+    }
     app.fleet.claimed(claim.worker);
     app.wakes.dispatch.wake();
     if let Some(queued_at) = run.queued_at {
         metrics::histogram!("gantry_claim_wait_seconds").record(now.since(queued_at).as_secs_f64());
     }
     grant(app, &run)
+}
+
+/// The worker counts its fence from when it asked again, so the lease has to last from then on, too.
+async fn repeat(app: &App, run: &Run, worker: WorkerId, expires_at: Timestamp) -> ApiResult<Grant> {
+    let Some(held) = run.state.lease() else { return Err(ApiError::stale()) };
+    let lease = LeaseRef { run: run.id, token: held.token.clone() };
+    match app.parts.stores.runs.renew(worker, &[lease], expires_at).await?.as_slice() {
+        [Renewal::Renewed { .. }] => grant(app, run),
+        _ => Err(ApiError::stale()),
+    }
 }
 
 fn grant(app: &App, run: &Run) -> ApiResult<Grant> {

@@ -31,17 +31,43 @@ pub async fn dispatch(app: &App, pool: &Pool) -> Result<(u64, bool), StoreError>
     }
     let ready = app.parts.stores.dispatch.ready(pool, wanted as u32).await?;
     let found = ready.len() as u64;
-    // Together, so that their writes share a commit.
-    let mut results = stream::iter(ready).map(|run| dispatch_one(app, run)).buffer_unordered(BATCH as usize);
-    let mut done = 0;
+    // Together, so that their writes share a commit; handed over in the order they were picked.
+    let taken = stream::iter(ready).map(|run| take(app, run)).buffered(BATCH as usize);
+    let mut results = taken.map(|taken| hand_over(app, taken)).buffered(BATCH as usize);
+    let (mut done, mut failed) = (0, None);
+    // All of them to their end: one that breaks off between its two steps is queued without a message.
     while let Some(result) = results.next().await {
-        done += u64::from(result?);
+        match result {
+            Ok(taken) => done += u64::from(taken),
+            Err(error) => failed = Some(error),
+        }
     }
-    Ok((done, found == wanted))
+    failed.map_or(Ok((done, found == wanted)), Err)
+}
+
+/// What came of picking a run.
+#[allow(clippy::large_enum_variant)]
+enum Taken {
+    Queued(Run),
+    /// It waits for a limit now.
+    Held,
+    /// Somebody else took or cancelled it.
+    Gone,
 }
 
 /// State first, then publish: a claim can never meet a run that is not yet queued.
-async fn dispatch_one(app: &App, run: Run) -> Result<bool, StoreError> {
+async fn hand_over(app: &App, taken: Result<Taken, StoreError>) -> Result<bool, StoreError> {
+    Ok(match taken? {
+        Taken::Queued(run) => {
+            publish(app, &run).await;
+            true
+        }
+        Taken::Held => true,
+        Taken::Gone => false,
+    })
+}
+
+async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
     let limits = concurrency::limits_of(app, &run);
     let keys: Vec<_> = limits.iter().map(|limit| limit.key.clone()).collect();
     if !limits.is_empty()
@@ -53,7 +79,7 @@ async fn dispatch_one(app: &App, run: Run) -> Result<bool, StoreError> {
         };
         return match change_from(app, run, Durability::Relaxed, waits).await {
             Err(Unchanged::Store(error)) => Err(error),
-            _ => Ok(true),
+            _ => Ok(Taken::Held),
         };
     }
     let (id, now, dispatch) = (run.id, app.now(), DispatchId::new());
@@ -69,8 +95,7 @@ async fn dispatch_one(app: &App, run: Run) -> Result<bool, StoreError> {
     match change_from(app, run, Durability::Relaxed, ready).await {
         Ok(run) => {
             metrics::histogram!("gantry_dispatch_wait_seconds").record(now.since(created_at).as_secs_f64());
-            publish(app, &run).await;
-            Ok(true)
+            Ok(Taken::Queued(run))
         }
         Err(Unchanged::Store(error)) => Err(error),
         Err(_) => {
@@ -84,7 +109,7 @@ async fn dispatch_one(app: &App, run: Run) -> Result<bool, StoreError> {
                     concurrency::give_back(app, id, &keys).await;
                 }
             }
-            Ok(false)
+            Ok(Taken::Gone)
         }
     }
 }

@@ -14,6 +14,8 @@ use gantry_api_types::problem::ProblemCode;
 /// Warnings of one attempt that are kept.
 const MAX_WARNINGS: usize = 50;
 const MAX_WARNING_BYTES: usize = 2000;
+/// Engines quote registries, and registries whatever they like.
+const MAX_DETAIL_BYTES: usize = 4000;
 
 pub(crate) fn refused(unchanged: Unchanged) -> ApiError {
     match unchanged {
@@ -55,15 +57,14 @@ pub async fn report_state(
 pub async fn finish(app: &App, id: RunId, token: &LeaseToken, finish: Finish) -> ApiResult<Run> {
     let run = leased(app, id, token).await?;
     let log = LogKey { organization: run.organization, run: id, attempt: run.attempt() };
-    if finish.log_end > 0 {
-        let end = app.parts.stores.logs.end(log).await?;
-        if end != finish.log_end {
-            let detail =
-                format!("The log ends at {end}, not at {}: send what is missing first.", finish.log_end);
-            return Err(ApiError::new(ProblemCode::LogOffset, detail));
-        }
+    let log_end = app.parts.stores.logs.end(log).await?;
+    // A worker that sent none of it, or no longer knows how much, says zero: then what was acknowledged is the log.
+    if finish.log_end > 0 && finish.log_end != log_end {
+        let detail =
+            format!("The log ends at {log_end}, not at {}: send what is missing first.", finish.log_end);
+        return Err(ApiError::new(ProblemCode::LogOffset, detail));
     }
-    let observation = Observation::from(finish.observed);
+    let observation = bounded(finish.observed.into());
     let warnings: Vec<_> = finish
         .warnings
         .into_iter()
@@ -78,7 +79,7 @@ pub async fn finish(app: &App, id: RunId, token: &LeaseToken, finish: Finish) ->
     let now = app.now();
     change_from(app, run, Durability::Synced, |run| {
         let report = AttemptReport {
-            log_end: finish.log_end,
+            log_end,
             log_truncated: finish.log_truncated,
             tests: run.last_attempt().map(|attempt| attempt.tests).unwrap_or_default(),
             warnings: warnings.clone(),
@@ -88,6 +89,19 @@ pub async fn finish(app: &App, id: RunId, token: &LeaseToken, finish: Finish) ->
     })
     .await
     .map_err(refused)
+}
+
+fn bounded(mut observation: Observation) -> Observation {
+    use Observation as Seen;
+    match &mut observation {
+        Seen::BadCommand { detail }
+        | Seen::ImageNotFound { detail }
+        | Seen::ImageDenied { detail }
+        | Seen::RegistryUnreachable { detail }
+        | Seen::Infrastructure { detail } => *detail = cut(std::mem::take(detail), MAX_DETAIL_BYTES),
+        Seen::Exited { .. } | Seen::TimedOut { .. } | Seen::Cancelled | Seen::HandedBack | Seen::Lost => {}
+    }
+    observation
 }
 
 fn cut(mut text: String, max: usize) -> String {

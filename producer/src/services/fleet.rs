@@ -93,9 +93,18 @@ impl Fleet {
         self.with(|inner| {
             let Some(member) = inner.workers.get_mut(&worker) else { return };
             member.busy = (member.busy + 1).min(member.slots);
-            let claims = inner.claims.entry(member.pool.clone()).or_default();
-            claims.push_back(Instant::now());
-            trim(claims);
+            let pool = member.pool.clone();
+            inner.message_taken(pool);
+        });
+    }
+
+    /// A message that led to nothing: its place in the queue gets free all the same.
+    pub fn refused(&self, worker: WorkerId) {
+        self.with(|inner| {
+            if let Some(member) = inner.workers.get(&worker) {
+                let pool = member.pool.clone();
+                inner.message_taken(pool);
+            }
         });
     }
 
@@ -160,6 +169,15 @@ impl Fleet {
             pools.dedup();
             pools
         })
+    }
+}
+
+impl Inner {
+    /// Until its worker acknowledges it, which it is about to, the queue still counts it.
+    fn message_taken(&mut self, pool: Pool) {
+        let claims = self.claims.entry(pool).or_default();
+        claims.push_back(Instant::now());
+        trim(claims);
     }
 }
 

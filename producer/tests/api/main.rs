@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod moody_store;
 mod problem;
+mod races;
 mod server;
 mod tenancy;
 mod worker;

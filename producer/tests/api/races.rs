@@ -1,0 +1,190 @@
+//! What happens between two steps: answers that were lost, machines that slept, passes that broke off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gantry_api_types::run::Status;
+use gantry_api_types::worker::LeaseSignal;
+use gantry_domain::id::{ClaimId, OrganizationId, RunId};
+use gantry_domain::run::{Run, RunStatus};
+use gantry_domain::spec::Pool;
+use gantry_producer::background::dispatcher::Dispatcher;
+use gantry_producer::background::leases::LeaseReaper;
+use gantry_queue::Queue as _;
+use gantry_service_kit::reconciler::Reconciler as _;
+use gantry_service_kit::shutdown::TaskGroup;
+use gantry_store::{
+    Acquired, DispatchStore, Limit, ListFilter, PoolDepth, Result as StoreResult, StoreError, Stores,
+};
+use serde_json::json;
+
+use crate::installation::{Installation, Wish, spec, spec_with};
+use crate::lifecycle::chunk;
+use crate::worker::{FakeWorker, exited, finish};
+
+#[tokio::test]
+async fn a_machine_that_slept_hears_its_workers_before_it_takes_their_leases() {
+    let installation = Installation::new().await;
+    let reaper = LeaseReaper::new(installation.app().clone());
+    let worker = FakeWorker::register(&installation, 1).await;
+    let held = worker.running(spec_with(json!({"at_most_once": true}))).await;
+    worker.state(&held, "starting").await.expect(200);
+    for _ in 0..6 {
+        assert_eq!(installation.pass(&reaper).await, 0);
+        installation.advance(5);
+    }
+    // The lid is closed for an hour: producer, worker and command stand still together.
+    installation.advance(3600);
+    assert_eq!(installation.pass(&reaper).await, 0);
+    assert_eq!(worker.heartbeat(1, &[&held]).await.leases, [LeaseSignal::Renewed]);
+    installation.advance(16);
+    assert_eq!(installation.pass(&reaper).await, 0);
+    assert_eq!(installation.status(held.run).await, Status::Running);
+    // One that is not heard again loses its run as ever.
+    installation.advance(46);
+    assert_eq!(installation.pass(&reaper).await, 1);
+}
+
+#[tokio::test]
+async fn a_lease_counts_from_the_claim_that_was_answered() {
+    let installation = Installation::new().await;
+    let reaper = LeaseReaper::new(installation.app().clone());
+    let worker = FakeWorker::register(&installation, 1).await;
+    let id = installation.accept(spec()).await;
+    installation.dispatch().await;
+    let (message, claim) = (installation.take().await.unwrap(), ClaimId::new());
+    installation.pass(&reaper).await;
+    worker.try_claim(id, message.dispatch, claim).await.expect(200);
+    // The answer was lost. The worker counts its fence from when it asked again.
+    installation.advance(30);
+    assert_eq!(installation.pass(&reaper).await, 0);
+    worker.try_claim(id, message.dispatch, claim).await.expect(200);
+    installation.advance(44);
+    assert_eq!(installation.pass(&reaper).await, 0, "its worker may still be at work");
+    installation.advance(2);
+    assert_eq!(installation.pass(&reaper).await, 1);
+}
+
+#[tokio::test]
+async fn a_refused_claim_makes_room_for_the_next_run_at_once() {
+    let installation = Installation::new().await;
+    let worker = FakeWorker::register(&installation, 1).await;
+    let mut consumer = installation.queue.consume(&Pool::default()).await.unwrap();
+    let cancelled = installation.accept(spec()).await;
+    installation.dispatch().await;
+    let delivery = consumer.next().await.unwrap();
+    let next = installation.accept(spec()).await;
+    assert_eq!(
+        installation.pass(&Dispatcher(installation.app().clone())).await,
+        0,
+        "the broker holds enough"
+    );
+    installation.post(&format!("/api/v1/runs/{cancelled}/cancel"), json!({})).await.expect(202);
+
+    let tasks = TaskGroup::new();
+    installation.producer.spawn_reconcilers(&tasks);
+    // The dispatcher's first pass finds no room, and the next by itself comes seconds later.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(installation.depth().await, 1);
+    let refused = worker.try_claim(cancelled, delivery.message.dispatch, ClaimId::new()).await;
+    refused.refused(409, "stale_attempt");
+    delivery.ack().await.unwrap();
+    let delivery =
+        tokio::time::timeout(Duration::from_secs(3), consumer.next()).await.expect("no wait").unwrap();
+    assert_eq!(delivery.message.run, next);
+    installation.app().shutdown.trigger();
+    assert!(tasks.drain(Duration::from_secs(10)).await.is_clean());
+}
+
+#[tokio::test]
+async fn a_log_is_shown_whatever_end_its_worker_claims() {
+    let installation = Installation::new().await;
+    let worker = FakeWorker::register(&installation, 1).await;
+    let held = worker.running(spec()).await;
+    worker.log(&held, chunk(0, "acknowledged")).await.expect(200);
+    // A worker that finds its log's end refused says "none".
+    worker.finish(&held, exited(0)).await.expect(200);
+    let log = installation.get(&format!("/api/v1/runs/{}/logs", held.run)).await.expect(200);
+    assert_eq!(log.text(), "acknowledged");
+}
+
+#[tokio::test]
+async fn what_an_engine_says_is_kept_in_part() {
+    let installation = Installation::new().await;
+    let worker = FakeWorker::register(&installation, 1).await;
+    let held = worker.running(spec()).await;
+    let detail = "é".repeat(500_000);
+    worker.finish(&held, finish(json!({"kind": "image_not_found", "detail": detail}))).await.expect(200);
+    let message = installation.show(held.run).await.reason.unwrap().message;
+    assert!((100..10_000).contains(&message.len()), "{} bytes", message.len());
+}
+
+/// Takes no place for one run.
+struct Stubborn {
+    dispatch: Arc<dyn DispatchStore>,
+    refuses: RunId,
+}
+
+#[async_trait]
+impl DispatchStore for Stubborn {
+    async fn ready(&self, pool: &Pool, limit: u32) -> StoreResult<Vec<Run>> {
+        self.dispatch.ready(pool, limit).await
+    }
+
+    async fn acquire(&self, run: RunId, limits: &[Limit]) -> StoreResult<Acquired> {
+        if run == self.refuses {
+            return Err(StoreError::Unavailable("not this one".to_owned()));
+        }
+        self.dispatch.acquire(run, limits).await
+    }
+
+    async fn release(&self, run: RunId, keys: &[String]) -> StoreResult<()> {
+        self.dispatch.release(run, keys).await
+    }
+
+    async fn holders(&self) -> StoreResult<Vec<(String, RunId)>> {
+        self.dispatch.holders().await
+    }
+
+    async fn blocked_on(&self, key: &str, limit: u32) -> StoreResult<Vec<Run>> {
+        self.dispatch.blocked_on(key, limit).await
+    }
+
+    async fn blocking_keys(&self) -> StoreResult<Vec<String>> {
+        self.dispatch.blocking_keys().await
+    }
+
+    async fn depths(&self) -> StoreResult<Vec<PoolDepth>> {
+        self.dispatch.depths().await
+    }
+
+    async fn organization_depths(&self, organization: OrganizationId) -> StoreResult<Vec<PoolDepth>> {
+        self.dispatch.organization_depths(organization).await
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_dispatched_holds_up_no_other() {
+    // Known before it is accepted: the last of the ten that are imported.
+    let stubborn = RunId::new();
+    let wrap = move |stores: Stores| Stores {
+        dispatch: Arc::new(Stubborn { dispatch: stores.dispatch, refuses: stubborn }),
+        ..stores
+    };
+    let mut wish = Wish { stores: Some(Box::new(wrap)), ..Wish::default() };
+    wish.config.concurrency.organization = Some(100);
+    let installation = Installation::with(wish).await;
+    let model = installation.stored(installation.accept(spec()).await).await;
+    let copy = |id, i| Run { id, number: model.number + i, ..model.clone() };
+    let mut runs: Vec<_> = (1..10).map(|i| copy(RunId::new(), i)).collect();
+    runs.push(copy(stubborn, 10));
+    installation.stores.runs.import(runs).await.unwrap();
+    FakeWorker::register(&installation, 20).await;
+
+    assert!(Dispatcher(installation.app().clone()).reconcile().await.is_err());
+    let queued = ListFilter::default().status(RunStatus::Queued);
+    let queued = installation.stores.runs.list(installation.organization, &queued, None, 100).await.unwrap();
+    assert_eq!(queued.items.len(), 10);
+    assert_eq!(installation.depth().await, 10);
+}
