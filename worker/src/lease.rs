@@ -85,14 +85,16 @@ impl Leases {
         Some(Lease { key, token, leases: Arc::clone(self), signal })
     }
 
-    /// What a heartbeat names.
+    /// What a heartbeat names: not what was given up, for which nobody would report an end.
     pub fn held(&self) -> Vec<HeldLease> {
         let held = |(key, held): (&AttemptKey, &Held)| HeldLease {
             run: key.run,
             attempt: key.attempt,
             token: held.token.clone(),
         };
-        self.inner().held.iter().map(held).collect()
+        let inner = self.inner();
+        let goes_on = |(_, held): &(&AttemptKey, &Held)| *held.signal.borrow() < Signal::Lost;
+        inner.held.iter().filter(goes_on).map(held).collect()
     }
 
     pub fn is_held(&self, key: AttemptKey) -> bool {
@@ -236,6 +238,20 @@ mod tests {
         let older = HeldLease { run: lease.key.run, attempt: 1, token: LeaseToken::from_bits(8) };
         leases.signal(&older, Signal::Lost);
         assert_eq!(lease.signal(), Signal::Continue);
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_is_not_renewed_while_it_is_removed() {
+        let leases = Leases::new();
+        let (given_up, goes_on) = (
+            leases.take_up(key(), token(), Instant::now()).unwrap(),
+            leases.take_up(key(), token(), Instant::now()).unwrap(),
+        );
+        leases.signal_attempt(given_up.key.run, 1, Signal::Lost);
+        leases.signal_attempt(goes_on.key.run, 1, Signal::Cancel);
+        let held: Vec<_> = leases.held().into_iter().map(|held| held.run).collect();
+        assert_eq!(held, [goes_on.key.run], "a cancelled one still reports its end");
+        assert!(leases.is_held(given_up.key), "its remains are nobody else's");
     }
 
     #[tokio::test(start_paused = true)]
