@@ -123,6 +123,26 @@ async fn organizations_take_turns_whatever_their_backlog() {
 }
 
 #[tokio::test]
+async fn a_batch_is_handed_over_in_the_order_it_was_picked() {
+    let installation = Installation::new().await;
+    let mut expected = Vec::new();
+    for priority in ["low", "normal", "high", "critical"] {
+        let mut same = Vec::new();
+        for _ in 0..15 {
+            same.push(installation.accept(spec_with(json!({"priority": priority}))).await);
+        }
+        expected.splice(0..0, same);
+    }
+    FakeWorker::register(&installation, 100).await;
+    installation.dispatch().await;
+    let mut order = Vec::new();
+    while let Some(message) = installation.take().await {
+        order.push(message.run);
+    }
+    assert_eq!(order, expected);
+}
+
+#[tokio::test]
 async fn inside_an_organization_priority_goes_first_then_age() {
     let installation = Installation::new().await;
     let mut expected = Vec::new();
