@@ -542,7 +542,12 @@ impl Run {
             Cause::Infrastructure => (self.losses - 1, 1),
         };
         let seconds = first.saturating_mul(1 << used.min(20)).min(3600);
-        if seconds == 0 { Hold::Workers } else { Hold::Due { at: now + Duration::from_secs(seconds) } }
+        // What still holds places may not be dispatched before it gave them back: it would lose its new ones.
+        if seconds == 0 && self.holding.is_empty() {
+            Hold::Workers
+        } else {
+            Hold::Due { at: now + Duration::from_secs(seconds) }
+        }
     }
 
     fn final_reason(&self, observation: &Observation, reason: Reason) -> Reason {

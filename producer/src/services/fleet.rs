@@ -37,6 +37,8 @@ struct Member {
     busy: u32,
     takes_runs: bool,
     heard: Instant,
+    /// Only the store told of it: it talks to another replica.
+    elsewhere: bool,
 }
 
 impl Fleet {
@@ -50,12 +52,17 @@ impl Fleet {
 
     /// A worker said where it stands.
     pub fn heard(&self, worker: &Worker) {
+        self.note(worker, false);
+    }
+
+    fn note(&self, worker: &Worker, elsewhere: bool) {
         let member = Member {
             pool: worker.pool.clone(),
             slots: worker.slots,
             busy: worker.busy,
             takes_runs: !worker.draining && worker.paused.is_none(),
             heard: Instant::now(),
+            elsewhere,
         };
         self.with(|inner| inner.workers.insert(worker.id, member));
     }
@@ -72,10 +79,11 @@ impl Fleet {
     /// A worker that talks to another replica; what was heard here counts for more.
     pub fn seen_elsewhere(&self, worker: &Worker) {
         let heard_here = |inner: &mut Inner| {
-            inner.workers.get(&worker.id).is_some_and(|member| member.heard.elapsed() < self.silent_after)
+            let known = inner.workers.get(&worker.id);
+            known.is_some_and(|member| !member.elsewhere && member.heard.elapsed() < self.silent_after)
         };
         if !self.with(heard_here) {
-            self.heard(worker);
+            self.note(worker, true);
         }
     }
 

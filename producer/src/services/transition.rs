@@ -73,6 +73,7 @@ pub async fn change_from(
 /// What follows from a change. Best effort: reconcilers catch up on whatever is missed here.
 async fn after(app: &App, before: &Run, now: &Run) {
     app.tell(now);
+    // Before anything that could let this run be dispatched again.
     if now.holding.is_empty() && !before.holding.is_empty() {
         concurrency::give_back(app, now.id, &before.holding).await;
     }

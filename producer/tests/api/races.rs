@@ -1,7 +1,7 @@
 //! What happens between two steps: answers that were lost, machines that slept, passes that broke off.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gantry_api_types::run::Status;
@@ -11,6 +11,11 @@ use gantry_domain::run::{Run, RunStatus};
 use gantry_domain::spec::Pool;
 use gantry_producer::background::dispatcher::Dispatcher;
 use gantry_producer::background::leases::LeaseReaper;
+use gantry_producer::background::waiting::Due;
+use gantry_producer::config::LeaseConfig;
+use gantry_producer::services::dispatch::dispatch;
+use gantry_producer::services::fleet::Fleet;
+use gantry_producer::state::App;
 use gantry_queue::Queue as _;
 use gantry_service_kit::reconciler::Reconciler as _;
 use gantry_service_kit::shutdown::TaskGroup;
@@ -120,10 +125,13 @@ async fn what_an_engine_says_is_kept_in_part() {
     assert!((100..10_000).contains(&message.len()), "{} bytes", message.len());
 }
 
-/// Takes no place for one run.
+/// A store of places in whose way something comes.
 struct Stubborn {
     dispatch: Arc<dyn DispatchStore>,
-    refuses: RunId,
+    /// Takes no place for this run.
+    refuses: Option<RunId>,
+    /// Dispatches whenever a place is about to be given back.
+    hurries: Arc<OnceLock<Arc<App>>>,
 }
 
 #[async_trait]
@@ -133,13 +141,16 @@ impl DispatchStore for Stubborn {
     }
 
     async fn acquire(&self, run: RunId, limits: &[Limit]) -> StoreResult<Acquired> {
-        if run == self.refuses {
+        if Some(run) == self.refuses {
             return Err(StoreError::Unavailable("not this one".to_owned()));
         }
         self.dispatch.acquire(run, limits).await
     }
 
     async fn release(&self, run: RunId, keys: &[String]) -> StoreResult<()> {
+        if let Some(app) = self.hurries.get() {
+            dispatch(app, &Pool::default()).await?;
+        }
         self.dispatch.release(run, keys).await
     }
 
@@ -169,7 +180,11 @@ async fn a_run_that_cannot_be_dispatched_holds_up_no_other() {
     // Known before it is accepted: the last of the ten that are imported.
     let stubborn = RunId::new();
     let wrap = move |stores: Stores| Stores {
-        dispatch: Arc::new(Stubborn { dispatch: stores.dispatch, refuses: stubborn }),
+        dispatch: Arc::new(Stubborn {
+            dispatch: stores.dispatch,
+            refuses: Some(stubborn),
+            hurries: Arc::default(),
+        }),
         ..stores
     };
     let mut wish = Wish { stores: Some(Box::new(wrap)), ..Wish::default() };
@@ -187,4 +202,50 @@ async fn a_run_that_cannot_be_dispatched_holds_up_no_other() {
     let queued = installation.stores.runs.list(installation.organization, &queued, None, 100).await.unwrap();
     assert_eq!(queued.items.len(), 10);
     assert_eq!(installation.depth().await, 10);
+}
+
+#[tokio::test]
+async fn a_worker_of_another_replica_never_seems_silent_while_the_store_hears_of_it() {
+    let installation = Installation::new().await;
+    let id = FakeWorker::register(&installation, 3).await.id;
+    let worker = installation.stores.workers.get(id).await.unwrap().unwrap();
+    let fence = Duration::from_millis(1600);
+    let fleet = Fleet::new(&LeaseConfig { fence, ..LeaseConfig::default() });
+    fleet.seen_elsewhere(&worker);
+    tokio::time::sleep(fence * 3 / 4).await;
+    let looked_at = Instant::now();
+    fleet.seen_elsewhere(&worker);
+    tokio::time::sleep(fence / 2).await;
+    let window = fleet.window(&worker.pool);
+    assert!(window == 3 || looked_at.elapsed() >= fence, "{window} after {:?}", looked_at.elapsed());
+}
+
+#[tokio::test]
+async fn a_run_dispatched_again_at_once_keeps_its_new_place() {
+    let hurries = Arc::new(OnceLock::<Arc<App>>::new());
+    let later = Arc::clone(&hurries);
+    let wrap = move |stores: Stores| Stores {
+        dispatch: Arc::new(Stubborn { dispatch: stores.dispatch, refuses: None, hurries: later }),
+        ..stores
+    };
+    let mut wish = Wish { stores: Some(Box::new(wrap)), ..Wish::default() };
+    wish.config.concurrency.organization = Some(1);
+    let installation = Installation::with(wish).await;
+    let worker = FakeWorker::register(&installation, 10).await;
+    let held = worker.running(spec()).await;
+    let waiting = installation.accept(spec()).await;
+    installation.dispatch().await;
+    assert!(hurries.set(Arc::clone(installation.app())).is_ok());
+
+    worker.finish(&held, finish(json!({"kind": "handed_back"}))).await.expect(200);
+    for _ in 0..3 {
+        installation.dispatch().await;
+        installation.pass(&Due(installation.app().clone())).await;
+    }
+    let mut going = Vec::new();
+    for id in [held.run, waiting] {
+        going.push(installation.status(id).await);
+    }
+    going.sort_unstable_by_key(|status| *status == Status::Queued);
+    assert_eq!(going, [Status::Pending, Status::Queued], "one at a time");
 }
