@@ -13,6 +13,10 @@ use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use crate::error::ApiError;
 use crate::state::App;
 
+const WORKER_API: &str = "/worker/";
+/// Room for the leases of a thousand slots: however little callers may send, workers keep theirs.
+const WORKER_BODY: usize = 2 << 20;
+
 /// A parsed body with the bytes it was parsed from.
 pub struct ApiJson<T> {
     pub value: T,
@@ -32,7 +36,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for ApiJson<T> {
                 "Send the body as JSON with `Content-Type: application/json`.",
             ));
         }
-        let bytes = read(request.into_body(), app.config.limits.body_bytes).await?;
+        let limit = app.config.limits.body_bytes;
+        let limit = if request.uri().path().starts_with(WORKER_API) { limit.max(WORKER_BODY) } else { limit };
+        let bytes = read(request.into_body(), limit).await?;
         Ok(Self { value: parse(&bytes)?, bytes })
     }
 }

@@ -115,6 +115,17 @@ async fn a_log_is_shown_whatever_end_its_worker_claims() {
 }
 
 #[tokio::test]
+async fn a_small_limit_for_callers_takes_no_lease_from_a_worker() {
+    let installation = Installation::with_config(|config| config.limits.body_bytes = 1024).await;
+    let worker = FakeWorker::register(&installation, 100).await;
+    let held = worker.running(spec()).await;
+    let signals = worker.heartbeat(1, &vec![&held; 1000]).await.leases;
+    assert_eq!(signals, [LeaseSignal::Renewed; 1000]);
+    let long = spec_with(json!({"variables": {"TEXT": "x".repeat(1024)}}));
+    installation.post("/api/v1/runs", long).await.refused(413, "payload_too_large");
+}
+
+#[tokio::test]
 async fn what_an_engine_says_is_kept_in_part() {
     let installation = Installation::new().await;
     let worker = FakeWorker::register(&installation, 1).await;
