@@ -112,6 +112,7 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
     greet(config.slots, &dir, &url, &chosen, first.as_ref());
 
     let left = worker.run(signals.clone()).await.unfinished;
+    let asked = signals.is_triggered();
     if !left.is_empty() {
         tracing::warn!(?left, "not cleaned up in time: the next start does it");
     }
@@ -128,6 +129,8 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
         tracing::warn!(%error, "networks are left for the next start");
     }
     sqlite.close().await;
+    // Whoever supervises this process starts it again then.
+    anyhow::ensure!(asked, "a part of Gantry failed, as its log says: everything was shut down in order");
     Ok(())
 }
 
