@@ -103,11 +103,10 @@ async fn once(docker: &Docker, network: &str) -> anyhow::Result<f64> {
     let id = docker.create_container(None::<CreateContainerOptions>, body).await?.id;
     let attach = AttachContainerOptions { stdout: true, stderr: true, stream: true, ..Default::default() };
     let mut attached = docker.attach_container(&id, Some(attach)).await?;
-    let wait = WaitContainerOptions { condition: "next-exit".into() };
-    let mut ends = Box::pin(docker.wait_container(&id, Some(wait)));
     docker.start_container(&id, None::<StartContainerOptions>).await?;
     while attached.output.next().await.is_some() {}
-    ends.try_next().await?;
+    let wait = WaitContainerOptions { condition: "not-running".into() };
+    Box::pin(docker.wait_container(&id, Some(wait))).try_next().await?;
     docker.inspect_container(&id, None::<InspectContainerOptions>).await?;
     let remove = RemoveContainerOptions { force: true, v: true, ..Default::default() };
     docker.remove_container(&id, Some(remove)).await?;

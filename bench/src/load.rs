@@ -15,16 +15,17 @@ use crate::samples::{Series, millis, quantile};
 use crate::stored::pending_run;
 
 pub async fn measure(up: &Up, series: &mut Series) -> anyhow::Result<()> {
-    let (rate, p99) = drive(up, 32, 4000).await?;
+    let (rate, latencies) = drive(up, 32, 4000).await?;
     series.add("runs per s, 32 clients", rate);
-    series.add("accept p99 loaded ms", p99);
+    series.add("accept p50 loaded ms", quantile(&latencies, 0.5).unwrap_or(f64::NAN));
+    series.add("accept p99 loaded ms", quantile(&latencies, 0.99).unwrap_or(f64::NAN));
     let (rate, _) = drive(up, 128, 8000).await?;
     series.add("runs per s, 128 clients", rate);
     Ok(())
 }
 
 /// `clients` connections submit `count` runs one after the other each; the clock stops when all results were read back.
-async fn drive(up: &Up, clients: usize, count: usize) -> anyhow::Result<(f64, f64)> {
+async fn drive(up: &Up, clients: usize, count: usize) -> anyhow::Result<(f64, Vec<f64>)> {
     let clients: Vec<_> = (0..clients).map(|_| up.client()).collect::<Result<_, _>>()?;
     let since = SystemClock.now();
     let begun = Instant::now();
@@ -44,7 +45,7 @@ async fn drive(up: &Up, clients: usize, count: usize) -> anyhow::Result<(f64, f6
     let over = runs.iter().filter(|run| run.status.is_final()).count();
     anyhow::ensure!(over == accepted, "{over} of {accepted} results were read back");
     let latencies: Vec<f64> = submitted.into_iter().flatten().collect();
-    Ok((accepted as f64 / elapsed, quantile(&latencies, 0.99).unwrap_or(f64::NAN)))
+    Ok((accepted as f64 / elapsed, latencies))
 }
 
 async fn submit(client: &ApiClient, count: usize) -> anyhow::Result<Vec<f64>> {

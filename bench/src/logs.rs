@@ -23,7 +23,8 @@ const BYTES: f64 = 9.0 * 22e6;
 
 pub async fn measure(series: &mut Series) -> anyhow::Result<()> {
     series.add("bare attach MB per s", bare_attach().await?);
-    series.add("log MB per s", followed().await?);
+    series.add("log MB per s", followed("docker").await?);
+    series.add("process log MB per s", followed("process").await?);
     series.add("line latency p99 ms", line_latency().await?);
     Ok(())
 }
@@ -58,9 +59,9 @@ async fn bare_attach() -> anyhow::Result<f64> {
 }
 
 /// Stored and followed at once: from the first byte that the follower sees until the run is over, everything stored.
-async fn followed() -> anyhow::Result<f64> {
+async fn followed(executor: &str) -> anyhow::Result<f64> {
     let installation =
-        Installation::new("docker")?.set("GANTRY_LIMITS_LOG", "1GiB").set("GANTRY_LOG_FILTER", "warn");
+        Installation::new(executor)?.set("GANTRY_LIMITS_LOG", "1GiB").set("GANTRY_LOG_FILTER", "warn");
     let up = installation.up()?;
     let client = up.client()?;
     let request = CreateRun {

@@ -71,7 +71,7 @@ impl Report {
 
 fn rows(series: &Series) -> Vec<Row> {
     let durable = series.median("durable write ms").unwrap_or(f64::NAN);
-    let idle_accept = series.median("accept p50 ms").unwrap_or(f64::NAN);
+    let loaded_accept = series.median("accept p50 loaded ms").unwrap_or(f64::NAN);
     let bare = |name: &str| series.median(name).unwrap_or(f64::NAN);
     let at_most = |title, name, unit, bound, basis: &str, yardstick| Row {
         title,
@@ -147,6 +147,7 @@ fn rows(series: &Series) -> Vec<Row> {
             40.0,
             Some("bare attach MB per s"),
         ),
+        at_least("log of a process stored and followed", "process log MB per s", "MB/s", 40.0, None),
         at_most("line latency, p99", "line latency p99 ms", "ms", 150.0, "", None),
         at_most("1,000 followers, 1,000 lines/s, p99", "followers p99 ms", "ms", 500.0, "", None),
         at_most(

@@ -10,6 +10,7 @@ pub mod config;
 pub mod error;
 pub mod extract;
 pub mod logs;
+mod pace;
 pub mod routes;
 pub mod services;
 mod sse;

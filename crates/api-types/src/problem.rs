@@ -38,7 +38,6 @@ codes! {
     /// A query parameter or header is not what it should be.
     InvalidParameter = "invalid_parameter", 400, "A parameter is wrong";
     Unauthorized = "unauthorized", 401, "Credentials are missing or wrong";
-    Forbidden = "forbidden", 403, "These credentials may not do this";
     /// No such thing, or not yours.
     NotFound = "not_found", 404, "Not found";
     MethodNotAllowed = "method_not_allowed", 405, "Method not allowed";

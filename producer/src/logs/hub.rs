@@ -22,9 +22,8 @@ use super::encode::encode;
 use super::reader::LogReader;
 use super::ring::{Found, Ring};
 use crate::error::ApiResult;
+use crate::pace::Pace;
 
-/// Between two looks at a growing log: twenty a second.
-const BREATH: Duration = Duration::from_millis(50);
 /// How often the store is asked although nothing was heard: the bus may lose events.
 const POLL: Duration = Duration::from_secs(2);
 /// Log read in one look; while there is more than that, one look follows the other.
@@ -194,6 +193,7 @@ impl Watch {
         // Subscribed before the first look, so that nothing falls in between.
         let mut heard = self.logs.bus.subscribe(topic).await.fuse();
         let mut wanted = Wanted { run: true, log: true };
+        let mut pace = Pace::new();
         loop {
             let looked = Instant::now();
             match self.look(&wanted, organization, id).await {
@@ -213,7 +213,7 @@ impl Watch {
                     wanted = Wanted { run: true, log: true };
                 }
             }
-            tokio::time::sleep_until(looked + BREATH).await;
+            tokio::time::sleep_until(pace.turn()).await;
             while let Some(Some(more)) = heard.next().now_or_never() {
                 wanted.note(&more);
             }

@@ -3,7 +3,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_stream::stream;
 use axum::extract::State;
@@ -22,13 +21,12 @@ use tokio::time::Instant;
 
 use crate::error::ApiResult;
 use crate::extract::{Access, Loaded};
+use crate::pace::Pace;
 use crate::services::accept::Caller;
 use crate::services::overview;
 use crate::sse::{self, ALIVE, COME_BACK, HELLO, KEEP_ALIVE, event};
 use crate::state::App;
 
-/// Between two looks: what changes more often is told once.
-const BREATH: Duration = Duration::from_millis(50);
 /// Runs whose change is still to be told. Beyond that, clients do better to fetch their list again.
 const MAX_WAITING: usize = 1_000;
 
@@ -71,12 +69,12 @@ fn run_events(
     stream! {
         yield HELLO;
         let mut told = None;
+        let mut pace = Pace::new();
         loop {
             if app.shutdown.is_triggered() || access.ended(&app).await {
                 yield COME_BACK;
                 return;
             }
-            let looked = Instant::now();
             match app.parts.stores.runs.get(organization, id).await {
                 Ok(Some(run)) => {
                     if told != Some(run.version) {
@@ -94,10 +92,10 @@ fn run_events(
                 // Asked again with the next event or sign of life.
                 Err(error) => tracing::warn!(run.id = %id, %error, "watchers of a run wait for the store"),
             }
-            tokio::time::sleep_until(looked + BREATH).await;
             if !changed(&app, &mut heard).await {
                 yield ALIVE;
             }
+            tokio::time::sleep_until(pace.turn()).await;
         }
     }
 }
@@ -142,13 +140,14 @@ fn organization_events(
 ) -> impl Stream<Item = Bytes> + Send + 'static {
     stream! {
         yield HELLO;
+        let mut pace = Pace::new();
         loop {
             if app.shutdown.is_triggered() || access.ended(&app).await {
                 yield COME_BACK;
                 return;
             }
             let mut waiting = Waiting::default();
-            if !waiting.gather(&app, &mut heard).await {
+            if !waiting.gather(&app, &mut heard, &mut pace).await {
                 yield ALIVE;
                 continue;
             }
@@ -199,9 +198,9 @@ impl Waiting {
         self.runs.is_empty() && !self.gap
     }
 
-    /// Listens until something was heard, and a breath longer; false when nothing was heard for as long as a stream may
+    /// Listens until something was heard and it is time to tell it; false when nothing was heard for as long as a stream may
     /// be silent.
-    async fn gather(&mut self, app: &App, heard: &mut Hearing) -> bool {
+    async fn gather(&mut self, app: &App, heard: &mut Hearing, pace: &mut Pace) -> bool {
         let mut until = Instant::now() + KEEP_ALIVE;
         loop {
             let next = async {
@@ -218,7 +217,7 @@ impl Waiting {
                     let first = self.is_empty();
                     self.note(heard);
                     if first && !self.is_empty() {
-                        until = Instant::now() + BREATH;
+                        until = pace.turn();
                     }
                 }
             }
