@@ -7,7 +7,7 @@ use crate::lease::Lease;
 use crate::producer::{ProducerError, within};
 use crate::shared::Shared;
 
-/// Until it is answered; the caller ends it when the lease is lost. A stale answer means that it is known already.
+/// Until it is answered; the caller bounds it. A stale answer means that it is known already.
 pub(crate) async fn finish(shared: &Shared, lease: &Lease, mut end: Finish) {
     let mut backoff = Backoff::new();
     let run = lease.key.run;

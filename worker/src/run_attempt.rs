@@ -15,6 +15,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use gantry_api_types::worker::{Finish, Grant, Observation};
@@ -153,7 +154,7 @@ fn say_why(log: &mut LogWriter, observed: &Observation, record: &Record) {
     }
 }
 
-/// Sends the rest of the log and the end; gives up only when the lease is lost, or a drain has no more time.
+/// Sends the rest of the log and the end; gives up when the lease is lost, nobody takes it, or a drain has no more time.
 async fn report(shared: &Shared, lease: &Lease, observed: Observation, log: LogWriter, record: Record) {
     let reported = async {
         let log = log.close().await;
@@ -161,7 +162,7 @@ async fn report(shared: &Shared, lease: &Lease, observed: Observation, log: LogW
         if let Some(problem) = log.problem {
             warnings.push(("log_incomplete".to_owned(), format!("The log is not complete: {problem}.")));
         }
-        let millis = |took: std::time::Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let millis = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let end = Finish {
             observed,
             log_end: log.end,
@@ -178,11 +179,18 @@ async fn report(shared: &Shared, lease: &Lease, observed: Observation, log: LogW
         _ = lease.told(Signal::Lost) => {
             tracing::info!(run.id = %lease.key.run, "lease lost: its end is not reported");
         }
+        () = tokio::time::sleep(TELLING) => {
+            tracing::error!(run.id = %lease.key.run, "its end finds no taker: the lease is left to run out");
+        }
         () = no_more_time(shared) => {
             tracing::warn!(run.id = %lease.key.run, "the worker ends before the producer could be told");
         }
     }
 }
+
+/// How long the end is told while heartbeats are answered. A producer that takes it no sooner never will, and then a lost
+/// attempt is better than one that holds its slot for ever.
+const TELLING: Duration = Duration::from_secs(600);
 
 async fn no_more_time(shared: &Shared) {
     shared.stages.grace_over.cancelled().await;

@@ -298,3 +298,17 @@ async fn a_worker_whose_future_is_dropped_leaves_nothing_behind() {
     let end = world.ended(run).await;
     assert_eq!(end.observed, Observation::HandedBack);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_nobody_takes_holds_its_slot_for_a_while_only() {
+    let world = World::with(config(1), FakeExecutor::new());
+    (0..10_000).for_each(|_| world.producer.fault(Call::Finish, Fault::Unreachable));
+    let run = world.submit(Work::new(&["true"])).await;
+    world.until("the end to be told", || (world.producer.count(Call::Finish) > 0).then_some(())).await;
+    // Heartbeats are answered all the while: no fence ends this.
+    tokio::time::sleep(Duration::from_secs(1200)).await;
+    let beat = world.producer.heartbeats().pop().unwrap();
+    assert_eq!((beat.busy, beat.leases), (0, Vec::new()));
+    assert_eq!(world.producer.finish_of(run), None, "its lease is left to run out");
+    world.until_clean().await;
+}
