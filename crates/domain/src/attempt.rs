@@ -117,7 +117,8 @@ impl Attempt {
         self.timings = report.timings;
         self.warnings.extend(report.warnings);
         if report.log_truncated {
-            self.warnings.push(Warning::new("log_truncated", "The log reached its limit; the rest was not kept."));
+            self.warnings
+                .push(Warning::new("log_truncated", "The log reached its limit; the rest was not kept."));
         }
     }
 
@@ -226,9 +227,11 @@ impl Observation {
             Self::Exited { code, .. } => {
                 says(Verdict::Failed, Code::ExitCode, format!("The command exited with code {code}."))
             }
-            Self::TimedOut { limit_seconds } => {
-                says(Verdict::TimedOut, Code::Timeout, format!("It ran longer than its limit of {limit_seconds} s."))
-            }
+            Self::TimedOut { limit_seconds } => says(
+                Verdict::TimedOut,
+                Code::Timeout,
+                format!("It ran longer than its limit of {limit_seconds} s."),
+            ),
             Self::Cancelled => says(Verdict::Cancelled, Code::Cancelled, "Cancelled.".into()),
             Self::BadCommand { detail } => says(Verdict::Error, Code::BadCommand, detail.clone()),
             Self::ImageNotFound { detail } => says(Verdict::Error, Code::ImageNotFound, detail.clone()),

@@ -73,7 +73,10 @@ impl Reason {
     }
 
     pub fn queue_timeout(limit: Duration) -> Self {
-        Self::new(ReasonCode::QueueTimeout, format!("It waited longer than its limit of {} s.", limit.as_secs()))
+        Self::new(
+            ReasonCode::QueueTimeout,
+            format!("It waited longer than its limit of {} s.", limit.as_secs()),
+        )
     }
 
     pub fn lost(attempts: u32, at_most_once: bool) -> Self {

@@ -1,4 +1,5 @@
 //! The life of a run, step by step: what each step allows, refuses and leaves behind.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -225,6 +226,16 @@ fn lost_attempts_use_up_their_own_retries_and_end_as_lost() {
     let (over, _) = running.lose(0, NOW).unwrap();
     assert_eq!(verdict(&over), (Verdict::Error, ReasonCode::Lost));
     assert_eq!((over.retries_used, over.losses), (0, 2));
+}
+
+#[test]
+fn a_run_that_held_places_gives_them_back_before_it_is_ready_again() {
+    let (running, _) = claimed(&pending(|_| {}));
+    let (unlimited, limited) = (Run { holding: vec![], ..running.clone() }, running);
+    let again = unlimited.lose(0, NOW).unwrap().0;
+    assert_eq!(again.state, RunState::Pending { hold: Hold::Workers });
+    let again = limited.lose(0, NOW).unwrap().0;
+    assert_eq!(again.state, RunState::Pending { hold: Hold::Due { at: NOW } });
 }
 
 #[test]
