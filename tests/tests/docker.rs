@@ -1,5 +1,7 @@
 //! Real containers, from the command line to the engine and back.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -284,4 +286,63 @@ impl Fnv {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
+}
+
+/// The installation that owns the containers of a run.
+fn installation_of(id: RunId) -> Option<String> {
+    let filter = format!("label=gantry.run={id}");
+    let format = "{{.Label \"gantry.installation\"}}";
+    let output =
+        Command::new("docker").args(["ps", "-a", "--filter", &filter, "--format", format]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.lines().next().map(str::to_owned)
+}
+
+/// Issue: kill -9 at random moments leaves no labelled container, and every run ends once. `GANTRY_CRASH_ROUNDS` sets how
+/// often (3 if absent).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gantry_killed_again_and_again_leaves_no_container() {
+    let rounds: u32 =
+        std::env::var("GANTRY_CRASH_ROUNDS").map_or(3, |rounds| rounds.parse().expect("a number"));
+    let installation = Installation::new("docker").unwrap().set("GANTRY_SLOTS", "3");
+    let (mut ids, mut owner) = (Vec::new(), None);
+    for round in 0..rounds {
+        let up =
+            installation.up().expect("is a Docker engine up? `scripts/services start docker` starts one");
+        let client = up.client().unwrap();
+        for i in 0..4 {
+            let request = CreateRun {
+                at_most_once: Some(i % 2 == 0),
+                retries: None,
+                ..shell("echo started; sleep 0.3; echo done")
+            };
+            ids.push(create(&client, request).await);
+        }
+        let newest = ids[ids.len() - 4];
+        if round == 0 {
+            owner = Some(eventually("a container", || async { installation_of(newest) }).await);
+        }
+        tokio::time::sleep(Duration::from_millis(rand::random_range(50..1500))).await;
+        up.kill().unwrap();
+    }
+    let up = installation.up().unwrap();
+    let client = up.client().unwrap();
+    for id in ids {
+        let run = ended(&client, id).await;
+        let reason = run.reason.as_ref().map(|reason| reason.code);
+        match run.status {
+            Status::Passed => {}
+            Status::Error => assert_eq!(reason, Some(ReasonCode::Lost), "{run:?}"),
+            other => panic!("{other:?} cannot come of a crash: {run:?}"),
+        }
+    }
+    let filter = format!("label=gantry.installation={}", owner.unwrap());
+    eventually("no container left", || async {
+        let output = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output().unwrap();
+        output.stdout.is_empty().then_some(())
+    })
+    .await;
+    up.stop().unwrap();
+    let networks =
+        Command::new("docker").args(["network", "ls", "-q", "--filter", &filter]).output().unwrap();
+    assert!(networks.stdout.is_empty(), "networks left: {}", String::from_utf8_lossy(&networks.stdout));
 }

@@ -87,6 +87,7 @@ fn over() -> Run {
     let exited = Observation::Exited { code: 3, oom_killed: false };
     let (mut run, _) = run.finish(&token, &exited, report, second(6)).unwrap();
     run.attempts[0].artifacts = ArtifactSummary { count: 2, bytes: 9 };
+    run.attempts[0].warnings.truncate(1);
     Run { version: 5, ..run.log_sealed(1, second(7)).unwrap() }
 }
 
