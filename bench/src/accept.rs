@@ -1,6 +1,6 @@
 //! How long a caller waits for `202`, and how long until the result of a run that does nothing is stored.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use gantry_api_types::request::CreateRun;
@@ -21,12 +21,15 @@ pub fn no_op() -> CreateRun {
 
 pub async fn measure(up: &Up, series: &mut Series) -> anyhow::Result<()> {
     let client = up.client()?;
-    let (accepts, stored) = one_by_one(&client, 200).await?;
+    let (accepts, stored) = one_by_one(&client, 100).await?;
     series.add("accept p50 ms", quantile(&accepts, 0.5).unwrap_or(f64::NAN));
     series.add("submit to stored p50 ms", quantile(&stored, 0.5).unwrap_or(f64::NAN));
     series.add("submit to stored p99 ms", quantile(&stored, 0.99).unwrap_or(f64::NAN));
     Ok(())
 }
+
+/// Between two runs of an idle system: watchers are told at once only after a quiet moment.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// Submits one run at a time and hears of its end from the event stream.
 async fn one_by_one(client: &ApiClient, count: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
@@ -35,6 +38,7 @@ async fn one_by_one(client: &ApiClient, count: usize) -> anyhow::Result<(Vec<f64
     // The stream is open once it has told of a run.
     let mut warm = true;
     while stored.len() < count {
+        tokio::time::sleep(QUIET).await;
         let begun = Instant::now();
         let run = client.create_run(&no_op(), None).await?;
         let accepted = begun.elapsed();
@@ -50,7 +54,7 @@ async fn one_by_one(client: &ApiClient, count: usize) -> anyhow::Result<(Vec<f64
                 }
             }
         };
-        match tokio::time::timeout(std::time::Duration::from_secs(2), over).await {
+        match tokio::time::timeout(Duration::from_secs(2), over).await {
             Ok(result) => result?,
             Err(_) if warm => continue,
             Err(_) => anyhow::bail!("{} did not end", run.id),
