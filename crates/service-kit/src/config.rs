@@ -28,7 +28,7 @@ mod values;
 
 pub use report::{ConfigError, ConfigErrors, Effective, Origin, Setting};
 pub use source::Source;
-pub use values::{Secret, parse_bytes, parse_duration, show_bytes, show_duration};
+pub use values::{Secret, parse_bytes, parse_duration, show_address, show_bytes, show_duration};
 
 #[cfg(test)]
 mod tests;

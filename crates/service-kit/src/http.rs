@@ -10,12 +10,16 @@
 mod connection;
 mod event_stream;
 mod listen;
+mod operations;
+mod probe;
 mod request_body;
 mod server;
 
 use std::time::Duration;
 
 pub use listen::{ListenError, listen};
+pub use operations::{Readiness, operations};
+pub use probe::{ProbeError, probe};
 pub use request_body::BodyTimedOut;
 pub use server::{Served, serve};
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::report::{ConfigError, ConfigErrors, Effective, Origin, Setting};
 use super::unknown::{is_service_link, nearest};
-use super::values::{Secret, parse_bool, parse_bytes, parse_duration, show_bytes, show_duration};
+use super::values::{
+    Secret, parse_bool, parse_bytes, parse_duration, show_address, show_bytes, show_duration,
+};
 
 const PREFIX: &str = "GANTRY_";
 const REDACTED: &str = "(hidden)";
@@ -212,15 +214,33 @@ impl Source {
 
     /// A text that is never shown. It may also come from the file that the variable with `_FILE` added names.
     pub fn secret(&mut self, key: &str) -> Option<Secret> {
+        self.hidden(key, |_| REDACTED.to_owned())
+    }
+
+    /// An address that may hold credentials: shown without them. Like a secret it may come from a file.
+    pub fn address(&mut self, key: &str) -> Option<Secret> {
+        self.hidden(key, show_address)
+    }
+
+    /// The file that a secret comes from, if it comes from one.
+    pub fn secret_file(&self, key: &str) -> Option<PathBuf> {
+        self.variables.get(&format!("{}_FILE", variable_of(key))).map(PathBuf::from)
+    }
+
+    fn hidden(&mut self, key: &str, shown: fn(&str) -> String) -> Option<Secret> {
         let file_variable = format!("{}_FILE", variable_of(key));
         self.known_variables.insert(file_variable.clone());
         let Some(Found { value, origin }) = self.find(key) else {
-            return self.secret_from_file(key, &file_variable);
+            return self.secret_from_file(key, &file_variable, shown);
         };
         if self.variables.contains_key(&file_variable) {
             self.error(file_variable, format!("excludes {origin}: give the secret once"));
         }
-        self.show(key, Some(REDACTED.to_owned()), origin.clone());
+        let text = match &value {
+            FileValue::One(text) => shown(text),
+            FileValue::Many(_) => REDACTED.to_owned(),
+        };
+        self.show(key, Some(text), origin.clone());
         match value {
             FileValue::One(text) => Some(Secret::new(text)),
             FileValue::Many(_) => {
@@ -230,15 +250,25 @@ impl Source {
         }
     }
 
-    fn secret_from_file(&mut self, key: &str, file_variable: &str) -> Option<Secret> {
+    fn secret_from_file(
+        &mut self,
+        key: &str,
+        file_variable: &str,
+        shown: fn(&str) -> String,
+    ) -> Option<Secret> {
         let Some(path) = self.variables.get(file_variable).cloned() else {
             self.show(key, None, Origin::Default);
             return None;
         };
-        self.show(key, Some(REDACTED.to_owned()), Origin::Variable(file_variable.to_owned()));
+        let origin = Origin::Variable(file_variable.to_owned());
         match std::fs::read_to_string(&path) {
-            Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
+            Ok(text) => {
+                let text = text.trim_end_matches(['\r', '\n']);
+                self.show(key, Some(shown(text)), origin);
+                Some(Secret::new(text))
+            }
             Err(error) => {
+                self.show(key, Some(REDACTED.to_owned()), origin);
                 self.error(file_variable, format!("{path} can't be read: {error}"));
                 None
             }

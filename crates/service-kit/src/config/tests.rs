@@ -200,3 +200,29 @@ fn booleans_are_read_in_the_usual_spellings() {
     assert!(source.bool("a", false) && !source.bool("b", true) && source.bool("c", true));
     assert_eq!(places(&source.finish().unwrap_err()), ["GANTRY_C"]);
 }
+
+#[test]
+fn an_address_is_shown_without_its_credentials() {
+    for (address, shown) in [
+        ("mongodb://gantry:p@ss/w@db:27017/gantry?tls=true", "mongodb://(hidden)@db:27017/gantry?(hidden)"),
+        ("amqp://user:secret@broker/%2f", "amqp://(hidden)@broker/%2f"),
+        ("redis://cache:6379", "redis://cache:6379"),
+        ("sqlite:/var/lib/gantry.db", "sqlite:/var/lib/gantry.db"),
+        ("user:secret@db", "(hidden)"),
+    ] {
+        let mut source = Source::new([("GANTRY_STORE", address)]);
+        assert_eq!(source.address("store").unwrap().expose(), address);
+        assert_eq!(source.finish().unwrap().settings[0].value.as_deref(), Some(shown));
+    }
+}
+
+#[test]
+fn a_secret_names_the_file_it_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "first,second\n").unwrap();
+    let mut source = Source::new([("GANTRY_WORKER_TOKEN_FILE", path.as_os_str())]);
+    assert_eq!(source.secret("worker_token").unwrap().expose(), "first,second");
+    assert_eq!(source.secret_file("worker_token"), Some(path));
+    assert_eq!(source.secret_file("other"), None);
+}

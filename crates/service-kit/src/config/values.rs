@@ -24,6 +24,23 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// An address without what may be a credential: user, password and the values of parameters.
+pub fn show_address(address: &str) -> String {
+    let (before, query) = match address.split_once('?') {
+        Some((before, _)) => (before, "?(hidden)"),
+        None => (address, ""),
+    };
+    match before.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, place)) => format!("{scheme}://(hidden)@{place}{query}"),
+            None => format!("{scheme}://{rest}{query}"),
+        },
+        // `sqlite:PATH`, a path, or a mistyped address, of which nothing is known.
+        None if before.contains('@') => "(hidden)".to_owned(),
+        None => format!("{before}{query}"),
+    }
+}
+
 const DURATION_UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
