@@ -52,7 +52,7 @@ pub fn pending_run(organization: OrganizationId, number: u64, now: Timestamp) ->
         number,
         version: 1,
         spec: spec(number),
-        trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None },
+        trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None },
         created_at: now,
         queued_at: None,
         finished_at: None,

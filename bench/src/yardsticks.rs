@@ -48,7 +48,7 @@ async fn durable_write() -> anyhow::Result<f64> {
             id: RunId::new(),
             organization,
             spec: spec(0),
-            trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None },
+            trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None },
             created_at: SystemClock.now(),
             idempotency: None,
         };

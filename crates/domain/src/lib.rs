@@ -10,4 +10,5 @@ pub mod results;
 pub mod run;
 pub mod spec;
 pub mod time;
+pub mod trace;
 pub mod worker;

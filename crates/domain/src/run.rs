@@ -13,6 +13,7 @@ use crate::reason::{Reason, ReasonCode};
 use crate::results::TestSummary;
 use crate::spec::{RetryOn, RunSpec};
 use crate::time::Timestamp;
+use crate::trace::TraceContext;
 
 /// One request to execute an automation, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -230,6 +231,8 @@ pub struct Trigger {
     pub kind: TriggerKind,
     pub actor: Actor,
     pub rerun_of: Option<RunId>,
+    /// The trace that the request belonged to.
+    pub trace: Option<TraceContext>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

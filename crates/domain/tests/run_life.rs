@@ -42,7 +42,7 @@ fn pending(change: impl FnOnce(&mut RunSpec)) -> Run {
         number: 1,
         version: 1,
         spec,
-        trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None },
+        trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None },
         created_at: NOW,
         queued_at: None,
         finished_at: None,

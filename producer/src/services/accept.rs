@@ -42,7 +42,7 @@ pub async fn create(
         return Err(error);
     }
     let spec = request.into_spec().map_err(|violation| ApiError::validation(vec![violation]))?;
-    let trigger = Trigger { kind: TriggerKind::Api, actor: caller.actor, rerun_of: None };
+    let trigger = Trigger { kind: TriggerKind::Api, actor: caller.actor, rerun_of: None, trace: None };
     store(app, caller, spec, trigger, idempotency).await
 }
 
@@ -53,7 +53,7 @@ pub async fn rerun(
     original: &Run,
     idempotency: Option<Idempotency>,
 ) -> ApiResult<Run> {
-    let trigger = Trigger { kind: TriggerKind::Rerun, actor: caller.actor, rerun_of: Some(original.id) };
+    let trigger = Trigger { kind: TriggerKind::Rerun, actor: caller.actor, rerun_of: Some(original.id), trace: None };
     store(app, caller, original.spec.clone(), trigger, idempotency).await
 }
 

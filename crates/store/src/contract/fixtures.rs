@@ -49,7 +49,12 @@ pub fn new_run(organization: OrganizationId) -> NewRun {
         id: RunId::new(),
         organization,
         spec: spec(),
-        trigger: Trigger { kind: TriggerKind::Api, actor: Actor::Key(KeyId::from_u128(7)), rerun_of: None },
+        trigger: Trigger {
+            kind: TriggerKind::Api,
+            actor: Actor::Key(KeyId::from_u128(7)),
+            rerun_of: None,
+            trace: None,
+        },
         created_at: T0,
         idempotency: None,
     }

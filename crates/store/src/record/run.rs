@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
+
 use gantry_domain::attempt::{Attempt, Warning};
 use gantry_domain::id::{ClaimId, DispatchId, OrganizationId, RunId, WorkerId};
 use gantry_domain::run::{
     Actor, CancelRequest, Hold, Lease, LeaseToken, Run, RunState, Trigger, TriggerKind, Verdict,
 };
 use gantry_domain::time::Timestamp;
+use gantry_domain::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{AttemptRecord, ReasonRecord, WarningRecord};
@@ -100,6 +103,8 @@ struct TriggerRecord {
     actor: Actor,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rerun_of: Option<RunId>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    trace: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,6 +125,7 @@ impl From<&Run> for RunRecord {
                 kind: run.trigger.kind,
                 actor: run.trigger.actor,
                 rerun_of: run.trigger.rerun_of,
+                trace: run.trigger.trace.as_ref().map(TraceContext::to_headers).unwrap_or_default(),
             },
             cancel: run.cancel.map(|cancel| CancelRecord { by: cancel.by, at: cancel.at.into() }),
             attempts: run.attempts.iter().map(AttemptRecord::from).collect(),
@@ -150,6 +156,7 @@ impl RunRecord {
                 kind: self.trigger.kind,
                 actor: self.trigger.actor,
                 rerun_of: self.trigger.rerun_of,
+                trace: TraceContext::from_headers(&self.trigger.trace),
             },
             created_at: self.created_at.into(),
             queued_at: self.queued_at.map(Into::into),

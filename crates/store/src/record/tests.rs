@@ -5,6 +5,7 @@ use gantry_domain::run::{
     Actor, AttemptReport, Claimed, Hold, Lease, LeaseToken, Run, RunState, Timings, Trigger, TriggerKind,
 };
 use gantry_domain::time::Timestamp;
+use gantry_domain::trace::TraceContext;
 
 use super::*;
 use crate::contract::fixtures::spec;
@@ -39,7 +40,12 @@ fn running() -> Run {
         number: 3,
         version: 3,
         spec: spec(),
-        trigger: Trigger { kind: TriggerKind::Api, actor: Actor::Key(KeyId::from_u128(5)), rerun_of: None },
+        trigger: Trigger {
+            kind: TriggerKind::Api,
+            actor: Actor::Key(KeyId::from_u128(5)),
+            rerun_of: None,
+            trace: None,
+        },
         created_at: second(0),
         queued_at: None,
         finished_at: None,
@@ -101,6 +107,17 @@ fn what_the_first_version_wrote_stays_readable() {
 fn a_run_is_written_as_the_first_version_did() {
     assert_eq!(String::from_utf8(encode_run(&running()).unwrap()).unwrap(), FIRST);
     assert_eq!(String::from_utf8(encode_run(&over()).unwrap()).unwrap(), FIRST_OVER);
+}
+
+#[test]
+fn the_trace_of_the_request_is_kept_and_a_damaged_one_costs_nothing_else() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut run = running();
+    run.trigger.trace = TraceContext::new(parent, Some("vendor=1"));
+    let document = String::from_utf8(encode_run(&run).unwrap()).unwrap();
+    assert_eq!(decode_run(head(None), document.as_bytes()).unwrap(), run);
+    let damaged = document.replace(parent, "00-nonsense");
+    assert_eq!(decode_run(head(None), damaged.as_bytes()).unwrap(), running());
 }
 
 #[test]
