@@ -63,27 +63,26 @@ async fn take_messages(
 }
 
 fn takes_runs(shared: &Shared) -> bool {
-    !*shared.draining.borrow() && shared.disk.borrow().paused.is_none()
+    !*shared.draining.borrow() && shared.disk.borrow().paused.is_none() && shared.engine.answers()
 }
 
 async fn until_runs_are_taken(shared: &Shared) {
-    let (mut draining, mut disk) = (shared.draining.subscribe(), shared.disk.clone());
-    while !takes_runs(shared) {
+    until(shared, || takes_runs(shared)).await;
+}
+
+async fn until_no_runs_are_taken(shared: &Shared) {
+    until(shared, || !takes_runs(shared)).await;
+}
+
+async fn until(shared: &Shared, condition: impl Fn() -> bool) {
+    let (mut draining, mut disk, mut engine) =
+        (shared.draining.subscribe(), shared.disk.clone(), shared.engine.trouble());
+    while !condition() {
         // The senders live as long as `shared` and its watcher; without a watcher the disk never pauses.
         tokio::select! {
             Ok(()) = draining.changed() => {}
             Ok(()) = disk.changed() => {}
-            else => std::future::pending().await,
-        }
-    }
-}
-
-async fn until_no_runs_are_taken(shared: &Shared) {
-    let (mut draining, mut disk) = (shared.draining.subscribe(), shared.disk.clone());
-    while takes_runs(shared) {
-        tokio::select! {
-            Ok(()) = draining.changed() => {}
-            Ok(()) = disk.changed() => {}
+            Ok(()) = engine.changed() => {}
             else => std::future::pending().await,
         }
     }

@@ -50,7 +50,7 @@ async fn try_register(shared: &Shared) -> Result<Registered, ProducerError> {
 
 /// Beats until it is dropped.
 pub(crate) async fn beat(shared: Arc<Shared>, period: Duration) {
-    let mut disk = shared.disk.clone();
+    let (mut disk, mut engine) = (shared.disk.clone(), shared.engine.trouble());
     let mut failures = 0_u32;
     loop {
         // After a beat that was not answered the next one comes sooner.
@@ -59,6 +59,7 @@ pub(crate) async fn beat(shared: Arc<Shared>, period: Duration) {
             () = tokio::time::sleep(pause) => {}
             // A change of mind about taking runs is told at once.
             Ok(()) = disk.changed(), if failures == 0 => {}
+            Ok(()) = engine.changed(), if failures == 0 => {}
         }
         let sent_at = Instant::now();
         let heartbeat = heartbeat(&shared);
@@ -89,7 +90,7 @@ fn heartbeat(shared: &Shared) -> Heartbeat {
         busy: shared.slots.busy(),
         disk_free_bytes: disk.space.map(|space| space.free),
         disk_total_bytes: disk.space.map(|space| space.total),
-        paused: disk.paused,
+        paused: disk.paused.or_else(|| shared.engine.trouble().borrow().clone()),
         leases: shared.leases.held(),
     }
 }

@@ -10,6 +10,7 @@ mod collect;
 mod config;
 mod consumer;
 mod disk;
+mod engine;
 mod finish;
 mod heartbeat;
 mod lease;

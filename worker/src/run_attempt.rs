@@ -54,6 +54,9 @@ pub(crate) async fn run_attempt(shared: Arc<Shared>, grant: Grant, lease: Lease,
             })
         }
     };
+    if let Err(Cut::Failed(Observation::Infrastructure { .. })) = &outcome {
+        shared.engine.suspect();
+    }
     let ending = Ending::of(outcome);
     metrics::counter!("gantry_worker_attempts_total", "ending" => ending.name()).increment(1);
     let Ending::Reported { observed, may_run } = ending else {

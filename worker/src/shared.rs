@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::WorkerConfig;
 use crate::disk::DiskState;
+use crate::engine::Engine;
 use crate::lease::Leases;
 use crate::producer::Producer;
 
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     /// The producer wants no more runs taken by this worker.
     pub draining: watch::Sender<bool>,
     pub disk: watch::Receiver<DiskState>,
+    pub engine: Engine,
     /// Claims and attempts.
     pub attempts: TaskGroup,
     /// Owns what must still be removed when its attempt is gone.

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::config::WorkerConfig;
 use crate::consumer::consume;
 use crate::disk::{DiskState, measure, watch_disk};
+use crate::engine::{Engine, watch_engine};
 use crate::heartbeat::{beat, listen, register};
 use crate::lease::Leases;
 use crate::leftovers::remove_leftovers;
@@ -74,6 +75,7 @@ impl Worker {
             stages: DrainStages::default(),
             draining: watch::channel(false).0,
             disk,
+            engine: Engine::new(),
             attempts: TaskGroup::new(),
             cleanup: TaskGroup::new(),
             config: self.config,
@@ -90,6 +92,7 @@ async fn serve(shared: &Arc<Shared>, background: &mut JoinSet<()>) {
     background.spawn(beat(Arc::clone(shared), period));
     background.spawn(listen(Arc::clone(shared)));
     background.spawn(remove_leftovers(Arc::clone(shared)));
+    background.spawn(watch_engine(Arc::clone(shared)));
     tokio::select! {
         () = consume(shared) => {}
         _ = background.join_next() => {}

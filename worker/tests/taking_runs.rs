@@ -311,3 +311,21 @@ async fn a_closed_queue_does_not_end_what_runs() {
     assert_eq!(world.ended(run).await.observed, Observation::Exited { code: 0, oom_killed: false });
     assert!(world.shut_down().await.is_clean());
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_run_is_taken_while_the_engine_does_not_answer() {
+    let world = World::start();
+    world.still_works().await;
+    for _ in 0..20 {
+        world.executor.fail_next(Verb::Check, ExecutorError::Infrastructure("the engine is gone".into()));
+    }
+    let failed = world.submit(Work::new(&["fake:sleep=10", "fake:wait=infrastructure"])).await;
+    assert!(matches!(world.ended(failed).await.observed, Observation::Infrastructure { .. }));
+    let waiting = world.submit(Work::new(&["true"])).await;
+    // It is looked at every second: the twenty failures last that long.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(world.executor.calls_for(key(waiting)).is_empty(), "a run was taken");
+    assert!(world.producer.paused().is_some_and(|why| why.contains("engine")), "the fleet is not told why");
+    world.ended(waiting).await;
+    world.still_works().await;
+}

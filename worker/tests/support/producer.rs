@@ -175,6 +175,11 @@ impl ScriptedProducer {
         self.state().over.push(attempt);
     }
 
+    /// Why the worker said in its latest heartbeat that it takes no runs.
+    pub fn paused(&self) -> Option<String> {
+        self.state().heartbeats.last()?.paused.clone()
+    }
+
     fn record<T>(&self, run: RunId, act: impl FnOnce(&mut Record) -> T) -> T {
         act(self.state().runs.get_mut(&run).unwrap())
     }
