@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod rabbitmq;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use gantry_domain::spec::Pool;
 use serde::{Deserialize, Serialize};
 
 pub use self::embedded::EmbeddedQueue;
+pub use self::rabbitmq::{RabbitOptions, RabbitQueue};
 
 /// "This run waits for a worker." Ids only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub enum ControlMessage {
 pub enum QueueError {
     #[error("the broker cannot be reached: {0}")]
     Unavailable(String),
+    /// The settings make no sense; asking again will not help.
+    #[error("the queue is misconfigured: {0}")]
+    Misconfigured(String),
     #[error("no queue takes messages of pool {0}")]
     Unroutable(Pool),
     #[error("the queue of pool {0} is full")]
