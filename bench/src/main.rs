@@ -4,14 +4,17 @@
 //! `scripts/bench` builds and runs it. Results go to `bench/results/`.
 
 mod accept;
+mod child;
 mod containers;
 mod followers;
 mod idle;
 mod load;
 mod logs;
+mod peers;
 mod report;
 mod samples;
 mod stored;
+mod work;
 mod yardsticks;
 
 use clap::Parser;
@@ -30,6 +33,9 @@ struct Args {
     /// Only rows whose group contains this: accept, throughput, containers, logs, followers, stored, pending, idle, start.
     #[arg(long, default_value = "")]
     only: String,
+    /// Measure the peers.
+    #[arg(long)]
+    peers: bool,
     /// Where results are written.
     #[arg(long, default_value = "bench/results")]
     out: std::path::PathBuf,
@@ -42,6 +48,16 @@ async fn main() -> anyhow::Result<()> {
     let report = Report::new(args.rounds);
     let mut series = Series::default();
 
+    if args.peers {
+        let peers = peers::Peers::new("amqp://guest:guest@127.0.0.1:5672//")?;
+        for peer in peers::Peer::ALL {
+            peers.measure(peer, &mut series).await?;
+        }
+        for (name, values) in series.all() {
+            report::say(&format!("{name}: {values:?}"));
+        }
+        return Ok(());
+    }
     for round in 1..=args.rounds {
         report::say(&format!("round {round} of {}", args.rounds));
         yardsticks::measure(&mut series).await?;

@@ -42,7 +42,7 @@ struct Document<'a> {
     unix_time: u64,
     cores: usize,
     rounds: u32,
-    figures: &'a BTreeMap<&'static str, Vec<f64>>,
+    figures: &'a BTreeMap<String, Vec<f64>>,
 }
 
 impl Report {

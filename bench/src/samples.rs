@@ -5,11 +5,11 @@ use std::time::Duration;
 
 /// One number per round and name.
 #[derive(Debug, Default)]
-pub struct Series(BTreeMap<&'static str, Vec<f64>>);
+pub struct Series(BTreeMap<String, Vec<f64>>);
 
 impl Series {
-    pub fn add(&mut self, name: &'static str, value: f64) {
-        self.0.entry(name).or_default().push(value);
+    pub fn add(&mut self, name: impl Into<String>, value: f64) {
+        self.0.entry(name.into()).or_default().push(value);
     }
 
     pub fn values(&self, name: &str) -> &[f64] {
@@ -21,7 +21,7 @@ impl Series {
         quantile(self.values(name), 0.5)
     }
 
-    pub fn all(&self) -> &BTreeMap<&'static str, Vec<f64>> {
+    pub fn all(&self) -> &BTreeMap<String, Vec<f64>> {
         &self.0
     }
 }
