@@ -17,3 +17,15 @@ ensure_packages() {
   quietly as_root apt-get -o Acquire::Check-Valid-Until=false update -q || say "apt-get update failed; trying with the lists that are here"
   quietly apt_install "${missing[@]}" || die "apt could not install: ${missing[*]}"
 }
+
+# Without systemd nobody looks after a server that a package starts by itself: a private one is started instead, which `stop` ends.
+install_server_packages() {
+  local policy=/usr/sbin/policy-rc.d
+  if [ -d /run/systemd/system ] || [ -e "$policy" ]; then ensure_packages "$@"; return; fi
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+  as_root chmod +x "$policy"
+  local outcome=0
+  (ensure_packages "$@") || outcome=1
+  as_root rm -f "$policy"
+  return "$outcome"
+}

@@ -7,8 +7,6 @@ TOOLCHAIN=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$REPO/rust-toolchain.toml")
 # cargo as this repository sees it: with rustup, rust-toolchain.toml chooses.
 cargo_version() { (cd "$REPO" && cargo --version 2>/dev/null | awk '{print $2}'); }
 
-at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
-
 cargo_suffices() { local v; v=$(cargo_version) && [ -n "$v" ] && at_least "$TOOLCHAIN" "$v"; }
 
 apt_candidate() { apt-cache policy "$1" 2>/dev/null | awk '/Candidate:/{print $2; exit}'; }

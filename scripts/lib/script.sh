@@ -33,3 +33,6 @@ wait_for() {
     sleep 0.2
   done
 }
+
+# at_least WANTED VERSION: the version is the wanted one or newer.
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
