@@ -5,6 +5,7 @@
 
 mod accept;
 mod child;
+mod distributed;
 mod containers;
 mod followers;
 mod idle;
@@ -49,6 +50,8 @@ async fn main() -> anyhow::Result<()> {
     let mut series = Series::default();
 
     if args.peers {
+        let servers = distributed::servers::Servers::of_environment();
+        distributed::yardsticks::measure(&servers, &mut series).await?;
         let peers = peers::Peers::new("amqp://guest:guest@127.0.0.1:5672//")?;
         for peer in peers::Peer::ALL {
             peers.measure(peer, &mut series).await?;

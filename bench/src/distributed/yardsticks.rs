@@ -1,0 +1,126 @@
+//! The floor of distributed mode: what each server costs by itself, asked by its plain driver.
+
+use std::time::Instant;
+
+use futures::future::try_join_all;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use mongodb::bson::{Document, doc};
+use mongodb::options::{CollectionOptions, WriteConcern};
+use mongodb::{Client, Collection};
+
+use crate::distributed::servers::Servers;
+use crate::samples::{Series, millis, quantile};
+
+/// Tasks that write side by side for the rate.
+const WRITERS: usize = 32;
+/// Documents each of them writes; each is inserted once and changed three times, as a run is.
+const EACH: u64 = 40;
+const CHANGES: i32 = 3;
+/// Messages for the rate of confirmed publishing.
+const MESSAGES: usize = 4000;
+const IN_FLIGHT: usize = 100;
+
+pub async fn measure(servers: &Servers, series: &mut Series) -> anyhow::Result<()> {
+    store(servers, series).await?;
+    broker(servers, series).await?;
+    series.add("redis round trip ms", redis_round_trip(servers).await?);
+    Ok(())
+}
+
+/// About as large as a stored run.
+fn document(id: i64) -> Document {
+    doc! { "_id": id, "state": 0, "payload": "x".repeat(700) }
+}
+
+async fn store(servers: &Servers, series: &mut Series) -> anyhow::Result<()> {
+    let client = Client::with_uri_str(&servers.mongo).await?;
+    let database = client.database(&format!("gantry_bench_{:x}", rand::random::<u32>()));
+    let majority = CollectionOptions::builder().write_concern(WriteConcern::majority()).build();
+    let collection: Collection<Document> = database.collection_with_options("writes", majority);
+    let measured = async {
+        collection.insert_one(document(-1)).await?;
+        let mut samples = Vec::new();
+        for i in 0..200 {
+            let begun = Instant::now();
+            collection.insert_one(document(i)).await?;
+            samples.push(millis(begun.elapsed()));
+        }
+        series.add("store write ms", quantile(&samples, 0.5).unwrap_or(f64::NAN));
+        let begun = Instant::now();
+        try_join_all((0..WRITERS as i64).map(|writer| live(&collection, 1000 + writer * EACH as i64))).await?;
+        let writes = WRITERS as f64 * EACH as f64 * f64::from(1 + CHANGES);
+        series.add("store writes per s, 32 tasks", writes / begun.elapsed().as_secs_f64());
+        anyhow::Ok(())
+    }
+    .await;
+    database.drop().await?;
+    measured
+}
+
+/// Inserts documents one after the other and changes each as a run is changed: by compare-and-set.
+async fn live(collection: &Collection<Document>, from: i64) -> mongodb::error::Result<()> {
+    for id in from..from + EACH as i64 {
+        collection.insert_one(document(id)).await?;
+        for state in 0..CHANGES {
+            let expected = doc! { "_id": id, "state": state };
+            collection.update_one(expected, doc! { "$set": { "state": state + 1 } }).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn broker(servers: &Servers, series: &mut Series) -> anyhow::Result<()> {
+    let connection = Connection::connect(&servers.amqp, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let queue = ShortString::from(format!("gantry-bench-{:x}", rand::random::<u32>()));
+    let mut arguments = FieldTable::default();
+    arguments.insert(ShortString::from("x-queue-type"), AMQPValue::LongString(LongString::from("quorum")));
+    channel.queue_declare(queue.clone(), QueueDeclareOptions::durable(), arguments).await?;
+    let measured = async {
+        publish(&channel, &queue).await?;
+        let mut samples = Vec::new();
+        for _ in 0..200 {
+            let begun = Instant::now();
+            publish(&channel, &queue).await?;
+            samples.push(millis(begun.elapsed()));
+        }
+        series.add("confirmed publish ms", quantile(&samples, 0.5).unwrap_or(f64::NAN));
+        let begun = Instant::now();
+        try_join_all((0..IN_FLIGHT).map(|_| async {
+            for _ in 0..MESSAGES / IN_FLIGHT {
+                publish(&channel, &queue).await?;
+            }
+            anyhow::Ok(())
+        }))
+        .await?;
+        series.add("confirmed publishes per s, 100 in flight", MESSAGES as f64 / begun.elapsed().as_secs_f64());
+        anyhow::Ok(())
+    }
+    .await;
+    channel.queue_delete(queue, QueueDeleteOptions::default()).await?;
+    measured
+}
+
+async fn publish(channel: &Channel, queue: &ShortString) -> anyhow::Result<()> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let persistent = BasicProperties::default().with_delivery_mode(2);
+    let sent = channel.basic_publish(ShortString::from(""), queue.clone(), options, &[b'x'; 200], persistent);
+    let confirmation = sent.await?.await?;
+    anyhow::ensure!(confirmation.is_ack(), "the broker refused a message");
+    Ok(())
+}
+
+async fn redis_round_trip(servers: &Servers) -> anyhow::Result<f64> {
+    let client = redis::Client::open(servers.redis.as_str())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut samples = Vec::new();
+    for _ in 0..1000 {
+        let begun = Instant::now();
+        redis::cmd("PING").query_async::<()>(&mut connection).await?;
+        samples.push(millis(begun.elapsed()));
+    }
+    Ok(quantile(&samples, 0.5).unwrap_or(f64::NAN))
+}
