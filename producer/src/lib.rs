@@ -15,6 +15,7 @@ pub mod routes;
 pub mod services;
 mod sse;
 pub mod state;
+mod trace;
 
 use std::sync::Arc;
 

@@ -11,11 +11,13 @@ use gantry_domain::id::{ClaimId, DispatchId};
 use gantry_executor::AttemptKey;
 use gantry_queue::{Consumer, Delivery, RunMessage};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::producer::{ProducerError, within};
 use crate::run_attempt::run_attempt;
 use crate::shared::{Shared, Slot};
+use crate::trace;
 
 /// Consumes until it is dropped. What was taken goes on by itself.
 pub(crate) async fn consume(shared: &Arc<Shared>) {
@@ -57,8 +59,9 @@ async fn take_messages(
             consumer.pause().await;
         }
         let name = delivery.message.run.to_string();
+        let span = trace::of_message(&delivery.message, &shared.config.pool);
         let task = claim_and_run(Arc::clone(shared), Arc::clone(unanswered), delivery, slot.occupy());
-        shared.attempts.spawn(name, task);
+        shared.attempts.spawn(name, task.instrument(span));
     }
 }
 
@@ -94,13 +97,17 @@ async fn claim_and_run(
     delivery: Delivery,
     slot: Slot,
 ) {
-    let Some((grant, asked_at)) = claim(&shared, &unanswered, delivery).await else { return };
+    let context = trace::context(&delivery.message);
+    let asking = tracing::debug_span!("claim", run.id = %delivery.message.run);
+    let claimed = claim(&shared, &unanswered, delivery).instrument(asking).await;
+    let Some((grant, asked_at)) = claimed else { return };
+    trace::granted(&grant);
     let key = AttemptKey { run: grant.run, attempt: grant.attempt };
     let Some(lease) = shared.leases.take_up(key, grant.lease.clone(), asked_at) else {
         tracing::warn!(run.id = %key.run, "the attempt is going on here already");
         return;
     };
-    run_attempt(shared, grant, lease, slot.number).await;
+    run_attempt(shared, grant, lease, slot.number, context).await;
 }
 
 /// The grant, and when it was asked for; `None` when the run is somebody else's or the producer cannot be reached.

@@ -24,6 +24,7 @@ mod run_attempt;
 mod sandbox;
 mod shared;
 mod steps;
+mod trace;
 mod worker;
 
 pub use config::{Bounds, WorkerConfig};

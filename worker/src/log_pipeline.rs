@@ -19,6 +19,7 @@ use gantry_executor::{Output, OutputStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::log_sender::{LogSender, SentLog};
 use crate::mask::{Masker, Secrets, complete_characters};
@@ -256,8 +257,10 @@ impl LogWriter {
             && let Some(sender) = sender.take()
         {
             let (batches, receiver) = mpsc::channel(QUEUED_BATCHES);
-            self.way =
-                Way::Sending { batches, sender: AbortOnDropHandle::new(tokio::spawn(sender.run(receiver))) };
+            self.way = Way::Sending {
+                batches,
+                sender: AbortOnDropHandle::new(tokio::spawn(sender.run(receiver).in_current_span())),
+            };
         }
         // Stays due if this is dropped while it waits.
         self.flush_at = Some(Instant::now());

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use gantry_api_types::worker::{Finish, Grant, Observation};
+use gantry_domain::trace::TraceContext;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::finish::finish;
 use crate::lease::{Lease, Signal};
@@ -28,10 +30,17 @@ use crate::log_sender::LogSender;
 use crate::mask::Secrets;
 use crate::sandbox::Sandbox;
 use crate::shared::Shared;
-use crate::steps::{Cut, Record, Steps};
+use crate::steps::{Cut, Record, Steps, name_of};
+use crate::trace::step;
 
 /// Carries out what was granted and reports its end, unless the lease is lost.
-pub(crate) async fn run_attempt(shared: Arc<Shared>, grant: Grant, lease: Lease, slot: u32) {
+pub(crate) async fn run_attempt(
+    shared: Arc<Shared>,
+    grant: Grant,
+    lease: Lease,
+    slot: u32,
+    trace: Option<TraceContext>,
+) {
     let begun = Instant::now();
     let mut record = Record::default();
     let mut sandbox = Sandbox::new(Arc::clone(&shared), lease.key);
@@ -44,6 +53,7 @@ pub(crate) async fn run_attempt(shared: Arc<Shared>, grant: Grant, lease: Lease,
                 grant: &grant,
                 lease: &lease,
                 slot,
+                trace,
                 log: &mut log,
                 record: &mut record,
             };
@@ -58,22 +68,26 @@ pub(crate) async fn run_attempt(shared: Arc<Shared>, grant: Grant, lease: Lease,
         shared.engine.suspect();
     }
     let ending = Ending::of(outcome);
+    Span::current().record("ending", ending.name());
     metrics::counter!("gantry_worker_attempts_total", "ending" => ending.name()).increment(1);
     let Ending::Reported { observed, may_run } = ending else {
         tracing::info!(run.id = %grant.run, attempt = grant.attempt, "lease lost: nothing is reported");
         drop(log);
-        let _ = sandbox.destroy().await;
+        let _ = sandbox.destroy().instrument(step!("destroy", grant)).await;
         return;
     };
     say_why(&mut log, &observed, &record);
     tracing::debug!(run.id = %grant.run, attempt = grant.attempt, ?observed, took = ?begun.elapsed(), "attempt ended");
     if may_run {
-        if let Err(error) = sandbox.destroy().await {
+        if let Err(error) = sandbox.destroy().instrument(step!("destroy", grant)).await {
             record.warn("container_left", format!("What it left could not be removed yet: {error}"));
         }
-        report(&shared, &lease, observed, log, record).await;
+        report(&shared, &lease, observed, log, record).instrument(step!("finish", grant)).await;
     } else {
-        let (_, ()) = tokio::join!(sandbox.destroy(), report(&shared, &lease, observed, log, record));
+        let (_, ()) = tokio::join!(
+            sandbox.destroy().instrument(step!("destroy", grant)),
+            report(&shared, &lease, observed, log, record).instrument(step!("finish", grant))
+        );
     }
 }
 
@@ -105,17 +119,7 @@ impl Ending {
     fn name(&self) -> &'static str {
         match self {
             Self::Lost => "lost",
-            Self::Reported { observed, .. } => match observed {
-                Observation::Exited { .. } => "exited",
-                Observation::TimedOut { .. } => "timed_out",
-                Observation::Cancelled => "cancelled",
-                Observation::BadCommand { .. } => "bad_command",
-                Observation::ImageNotFound { .. } => "image_not_found",
-                Observation::ImageDenied { .. } => "image_denied",
-                Observation::RegistryUnreachable { .. } => "registry_unreachable",
-                Observation::Infrastructure { .. } => "infrastructure",
-                Observation::HandedBack => "handed_back",
-            },
+            Self::Reported { observed, .. } => name_of(observed),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gantry_executor::AttemptKey;
+use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::shared::Shared;
@@ -49,7 +50,7 @@ impl Drop for Sandbox {
             return;
         }
         let (shared, key) = (Arc::clone(&self.shared), self.key);
-        self.shared.cleanup.spawn(format!("remove {} {}", key.run, key.attempt), async move {
+        let removal = async move {
             let mut backoff = Backoff::new();
             for _ in 0..BACKGROUND_TRIES {
                 if destroy(&shared, key).await.is_ok() {
@@ -57,6 +58,8 @@ impl Drop for Sandbox {
                 }
                 backoff.wait().await;
             }
-        });
+        };
+        let name = format!("remove {} {}", key.run, key.attempt);
+        self.shared.cleanup.spawn(name, removal.in_current_span());
     }
 }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gantry_api_types::worker::{Grant, Observation, ReportedState};
+use gantry_domain::trace::TraceContext;
 use gantry_executor::{AttemptSpec, ExecutorError, Exit, OutputStream};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::backoff::Backoff;
 use crate::lease::{Lease, Signal};
@@ -14,6 +16,7 @@ use crate::log_pipeline::{LogWriter, PumpEnd};
 use crate::producer::{ProducerError, within};
 use crate::progress::ProgressLines;
 use crate::shared::Shared;
+use crate::trace::step;
 
 /// One attempt under way.
 pub(crate) struct Steps<'a> {
@@ -21,6 +24,8 @@ pub(crate) struct Steps<'a> {
     pub grant: &'a Grant,
     pub lease: &'a Lease,
     pub slot: u32,
+    /// What the command is told of its trace.
+    pub trace: Option<TraceContext>,
     pub log: &'a mut LogWriter,
     pub record: &'a mut Record,
 }
@@ -50,6 +55,32 @@ pub(crate) enum Cut {
     HandedBack,
     /// A step failed.
     Failed(Observation),
+}
+
+impl Cut {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+            Self::HandedBack => "handed_back",
+            Self::Failed(observed) => name_of(observed),
+        }
+    }
+}
+
+/// What was observed, as metrics and spans call it.
+pub(crate) fn name_of(observed: &Observation) -> &'static str {
+    match observed {
+        Observation::Exited { .. } => "exited",
+        Observation::TimedOut { .. } => "timed_out",
+        Observation::Cancelled => "cancelled",
+        Observation::BadCommand { .. } => "bad_command",
+        Observation::ImageNotFound { .. } => "image_not_found",
+        Observation::ImageDenied { .. } => "image_denied",
+        Observation::RegistryUnreachable { .. } => "registry_unreachable",
+        Observation::Infrastructure { .. } => "infrastructure",
+        Observation::HandedBack => "handed_back",
+    }
 }
 
 impl From<ExecutorError> for Cut {
@@ -86,13 +117,14 @@ enum Attended {
 impl Steps<'_> {
     /// The whole of it: what was observed at the command's end, or what cut it.
     pub async fn carry_out(mut self) -> Result<Observation, Cut> {
-        self.prepare().await?;
-        self.report_starting().await?;
-        let output = self.start().await?;
-        let (observed, ended) = self.attend(output).await?;
+        let grant = self.grant;
+        traced(step!("prepare", grant), self.prepare()).await?;
+        traced(step!("starting", grant), self.report_starting()).await?;
+        let output = traced(step!("start", grant), self.start()).await?;
+        let (observed, ended) = traced(step!("wait", grant), self.attend(output)).await?;
         if ended && !self.grant.artifacts.is_empty() {
             let begun = Instant::now();
-            if self.collect().await? {
+            if traced(step!("collect", grant), self.collect()).await? {
                 self.record.collected = Some(begun.elapsed());
             }
         }
@@ -102,7 +134,7 @@ impl Steps<'_> {
     async fn prepare(&mut self) -> Result<(), Cut> {
         let begun = Instant::now();
         let bound = self.shared.config.bounds.prepare;
-        let spec = spec(self.grant, self.lease, self.slot);
+        let spec = spec(self.grant, self.lease, self.slot, self.trace.as_ref());
         let progress = ProgressLines::default();
         let prepared = tokio::select! {
             biased;
@@ -295,16 +327,33 @@ pub(crate) async fn write_progress(log: &mut LogWriter, progress: &ProgressLines
     }
 }
 
-fn spec(grant: &Grant, lease: &Lease, slot: u32) -> AttemptSpec {
+fn spec(grant: &Grant, lease: &Lease, slot: u32, trace: Option<&TraceContext>) -> AttemptSpec {
+    let mut environment = grant.environment.clone();
+    if let Some(trace) = trace {
+        // A run that brings its own means that one.
+        for (name, value) in trace.to_headers() {
+            environment.entry(name.to_ascii_uppercase()).or_insert(value);
+        }
+    }
     AttemptSpec {
         key: lease.key,
         organization: grant.organization,
         image: grant.image.clone(),
         command: grant.command.clone(),
         folder: grant.folder.clone(),
-        environment: grant.environment.clone(),
+        environment,
         resources: grant.resources,
         slot,
         workdir: grant.workdir.as_ref().map(PathBuf::from),
+        trace_id: trace.map(|trace| trace.trace_id().to_owned()),
     }
+}
+
+/// A step in its span, which says what cut it.
+async fn traced<T>(span: Span, step: impl Future<Output = Result<T, Cut>>) -> Result<T, Cut> {
+    let done = step.instrument(span.clone()).await;
+    if let Err(cut) = &done {
+        span.record("error.type", cut.name());
+    }
+    done
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, TryStreamExt as _};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -95,7 +95,10 @@ pub struct InvalidBaseUrl {
 
 /// A way to a producer. Cheap to clone; clones share connections.
 #[derive(Clone)]
-pub struct Transport(Arc<Way>);
+pub struct Transport {
+    way: Arc<Way>,
+    headers: Option<fn(&mut HeaderMap)>,
+}
 
 enum Way {
     Http(Box<Http>),
@@ -147,7 +150,7 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .build(connector);
-        Ok(Self(Arc::new(Way::Http(Box::new(Http { client, scheme, authority, prefix })))))
+        Ok(Self::over(Way::Http(Box::new(Http { client, scheme, authority, prefix }))))
     }
 
     /// Straight into `service`, such as the producer's router: no socket, no serialization of the request's head.
@@ -159,7 +162,7 @@ impl Transport {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Arc::new(Way::InProcess(Box::new(move |request| {
+        Self::over(Way::InProcess(Box::new(move |request| {
             let answer = service.clone().oneshot(request);
             answer
                 .map(|answer| match answer {
@@ -167,12 +170,22 @@ impl Transport {
                     Err(error) => Err(error.into()),
                 })
                 .boxed()
-        }))))
+        })))
+    }
+
+    fn over(way: Way) -> Self {
+        Self { way: Arc::new(way), headers: None }
+    }
+
+    /// With what `headers` adds to every request where it is sent, such as the context of the caller's trace.
+    #[must_use]
+    pub fn with_headers(self, headers: fn(&mut HeaderMap)) -> Self {
+        Self { headers: Some(headers), ..self }
     }
 
     /// Where it leads, for messages.
     pub fn address(&self) -> String {
-        match &*self.0 {
+        match &*self.way {
             Way::Http(http) => format!("{}://{}{}", http.scheme, http.authority, http.prefix),
             Way::InProcess(_) => "this process".to_owned(),
         }
@@ -180,7 +193,10 @@ impl Transport {
 
     /// Sends `request`, whose URI is a path with its query, and waits for the answer's head.
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Answer, TransportError> {
-        match &*self.0 {
+        if let Some(headers) = self.headers {
+            headers(request.headers_mut());
+        }
+        match &*self.way {
             Way::InProcess(call) => {
                 call(request).await.map_err(|error| TransportError::Broken(error.to_string()))
             }

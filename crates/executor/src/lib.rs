@@ -52,6 +52,8 @@ pub struct AttemptSpec {
     pub slot: u32,
     /// Host directory to run in; `process` only.
     pub workdir: Option<PathBuf>,
+    /// By which the attempt's container is found from its trace, and back.
+    pub trace_id: Option<String>,
 }
 
 /// A piece of the command's output, in the order it was written to its stream.

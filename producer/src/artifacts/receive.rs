@@ -93,7 +93,7 @@ impl ArtifactService {
         }
         let note = match upload {
             Upload::Refused(why) => {
-                tracing::info!(run.id = %run.id, attempt, %why, "artifacts refused");
+                tracing::info!(run.id = %run.id, org.id = %run.organization, attempt, %why, "artifacts refused");
                 self.put_results(&run, &[]).await?;
                 Note::refused(&why)
             }

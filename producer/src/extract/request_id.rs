@@ -1,22 +1,35 @@
 //! Gives every request an id that its answer and its log lines carry.
 
-use std::cell::RefCell;
-
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
+use gantry_domain::trace::TraceContext;
 use tracing::Instrument as _;
 
+use crate::trace;
+
+/// What is known of the request being answered.
+struct About {
+    id: String,
+    trace: Option<TraceContext>,
+}
+
 tokio::task_local! {
-    static REQUEST_ID: RefCell<String>;
+    static ABOUT: About;
 }
 
 const HEADER: &str = "x-request-id";
 
 /// The id of the request being answered; empty outside of one.
 pub fn current() -> String {
-    REQUEST_ID.try_with(|id| id.borrow().clone()).unwrap_or_default()
+    ABOUT.try_with(|about| about.id.clone()).unwrap_or_default()
+}
+
+/// The trace that what follows from the request belongs to: as it goes on here, or else as the caller named it.
+pub fn trace() -> Option<TraceContext> {
+    let here = TraceContext::from_headers(&gantry_service_kit::telemetry::trace::current());
+    here.or_else(|| ABOUT.try_with(|about| about.trace.clone()).ok().flatten())
 }
 
 /// Takes the caller's id if it is a plain one, else makes one.
@@ -26,9 +39,14 @@ pub async fn layer(request: Request, next: Next) -> Response {
         Some(id) => id.to_owned(),
         None => format!("{:032x}", rand::random::<u128>()),
     };
-    let span = tracing::info_span!("request", request.id = %id);
+    let span = trace::of_request(&request, &id);
     let header = HeaderValue::from_str(&id).ok();
-    let mut response = REQUEST_ID.scope(RefCell::new(id), next.run(request).instrument(span)).await;
+    let about = About { id, trace: trace::of_headers(request.headers()) };
+    let mut response = ABOUT.scope(about, next.run(request).instrument(span.clone())).await;
+    span.record("http.response.status_code", response.status().as_u16());
+    if response.status().is_server_error() {
+        span.record("error.type", response.status().as_str());
+    }
     if let Some(header) = header {
         response.headers_mut().insert(HEADER, header);
     }

@@ -6,6 +6,8 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use gantry_domain::id::RunId;
 use gantry_domain::run::Run;
+use tracing::Span;
+use tracing::field::display;
 
 use crate::error::ApiError;
 use crate::services::accept::Caller;
@@ -34,6 +36,8 @@ impl FromRequestParts<Arc<App>> for RunPath {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, app).await?;
         let id = id_in(parts).ok_or_else(ApiError::not_found)?;
+        let span = Span::current();
+        span.record("run.id", display(id)).record("org.id", display(caller.organization));
         Ok(Self { caller, id })
     }
 }
@@ -57,6 +61,8 @@ impl FromRequestParts<Arc<App>> for WorkerRunPath {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let Path(id) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| ApiError::stale())?;
-        id.parse().map(Self).map_err(|_| ApiError::stale())
+        let id = id.parse().map_err(|_| ApiError::stale())?;
+        Span::current().record("run.id", display(id));
+        Ok(Self(id))
     }
 }

@@ -68,7 +68,7 @@ pub fn follow(
     mut access: Access,
 ) -> impl Stream<Item = Bytes> + Send + 'static {
     let seat = app.logs.sit(run);
-    let id = run.id;
+    let (id, organization) = (run.id, run.organization);
     stream! {
         yield HELLO;
         let mut news = seat.news();
@@ -93,7 +93,7 @@ pub fn follow(
                         }
                     }
                     Err(error) => {
-                        tracing::warn!(run.id = %id, ?error, "a follower has to come back");
+                        tracing::warn!(run.id = %id, org.id = %organization, ?error, "a follower has to come back");
                         yield COME_BACK;
                         return;
                     }

@@ -208,7 +208,7 @@ impl Watch {
                 }
                 Ok(Sighted::All) => wanted = hear(&mut heard, looked + POLL).await,
                 Err(error) => {
-                    tracing::warn!(run.id = %id, ?error, "followers wait for the store");
+                    tracing::warn!(run.id = %id, org.id = %organization, ?error, "followers wait for the store");
                     tokio::time::sleep(POLL / 2).await;
                     wanted = Wanted { run: true, log: true };
                 }

@@ -91,7 +91,7 @@ impl Sealer {
             // A run deleted meanwhile must not leave its blob behind.
             Err(Unchanged::NotFound) => {
                 if let Err(error) = self.app.parts.blobs.delete_run(log.organization, log.run).await {
-                    tracing::warn!(run.id = %log.run, %error, "a deleted run's blobs are still there");
+                    tracing::warn!(run.id = %log.run, org.id = %log.organization, %error, "a deleted run's blobs are still there");
                 }
                 Ok(())
             }

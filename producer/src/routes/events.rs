@@ -90,7 +90,7 @@ fn run_events(
                     return;
                 }
                 // Asked again with the next event or sign of life.
-                Err(error) => tracing::warn!(run.id = %id, %error, "watchers of a run wait for the store"),
+                Err(error) => tracing::warn!(run.id = %id, org.id = %organization, %error, "watchers of a run wait for the store"),
             }
             if !changed(&app, &mut heard).await {
                 yield ALIVE;

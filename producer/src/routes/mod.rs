@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use gantry_api_types::problem::{Problem, ProblemCode};
@@ -28,6 +28,7 @@ use utoipa_axum::routes;
 use crate::error::ApiError;
 use crate::extract::request_id;
 use crate::state::App;
+use crate::trace::{known_method, route};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -136,8 +137,7 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
 /// Times every request by its route and adds the headers that every answer has.
 async fn observe(State(_): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
-    let method = known_method(request.method());
+    let (method, route) = (known_method(request.method()), route(&request).to_owned());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -146,18 +146,4 @@ async fn observe(State(_): State<Arc<App>>, request: Request, next: Next) -> Res
         [("method", method.to_owned()), ("route", route), ("status", response.status().as_u16().to_string())];
     metrics::histogram!("gantry_http_request_seconds", &labels).record(begun.elapsed().as_secs_f64());
     response
-}
-
-/// Callers may invent methods; labels are few.
-fn known_method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    }
 }

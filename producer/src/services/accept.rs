@@ -10,7 +10,9 @@ use gantry_domain::worker::ExecutorKind;
 use gantry_store::{Accepted, Idempotency, NewRun};
 
 use crate::error::{ApiError, ApiResult};
+use crate::extract::request_id;
 use crate::state::App;
+use crate::trace;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,8 @@ pub async fn create(
         return Err(error);
     }
     let spec = request.into_spec().map_err(|violation| ApiError::validation(vec![violation]))?;
-    let trigger = Trigger { kind: TriggerKind::Api, actor: caller.actor, rerun_of: None, trace: None };
+    let trigger =
+        Trigger { kind: TriggerKind::Api, actor: caller.actor, rerun_of: None, trace: request_id::trace() };
     store(app, caller, spec, trigger, idempotency).await
 }
 
@@ -53,7 +56,12 @@ pub async fn rerun(
     original: &Run,
     idempotency: Option<Idempotency>,
 ) -> ApiResult<Run> {
-    let trigger = Trigger { kind: TriggerKind::Rerun, actor: caller.actor, rerun_of: Some(original.id), trace: None };
+    let trigger = Trigger {
+        kind: TriggerKind::Rerun,
+        actor: caller.actor,
+        rerun_of: Some(original.id),
+        trace: request_id::trace(),
+    };
     store(app, caller, original.spec.clone(), trigger, idempotency).await
 }
 
@@ -89,12 +97,16 @@ async fn store(
     };
     match app.parts.stores.runs.accept(new).await? {
         Accepted::Created(run) => {
+            trace::about(&run);
             app.wakes.dispatch.wake();
             app.tell(&run);
             metrics::counter!("gantry_runs_accepted_total").increment(1);
             Ok(run)
         }
-        Accepted::Replayed(run) => Ok(run),
+        Accepted::Replayed(run) => {
+            trace::about(&run);
+            Ok(run)
+        }
         Accepted::KeyReused => Err(ApiError::new(
             ProblemCode::IdempotencyKeyReused,
             "This Idempotency-Key was used with another body in the last 24 hours. Use a new key for a new run.",

@@ -30,7 +30,7 @@ pub async fn cancel(app: &App, caller: Caller, id: RunId) -> ApiResult<Run> {
     if run.state.lease().is_some() {
         let message = ControlMessage::Cancel { run: run.id, attempt: run.attempt() };
         if let Err(error) = app.parts.queue.broadcast(message).await {
-            tracing::warn!(run.id = %run.id, %error, "cancel reaches the worker with its next heartbeat");
+            tracing::warn!(run.id = %run.id, org.id = %run.organization, %error, "cancel reaches the worker with its next heartbeat");
         }
     }
     Ok(run)

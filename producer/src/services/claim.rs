@@ -10,6 +10,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::services::environment;
 use crate::services::transition::{Scope, Unchanged, change};
 use crate::state::App;
+use crate::trace;
 
 /// Grants the lease, or the same one again for the same claim.
 pub async fn claim(app: &App, id: RunId, claim: Claim) -> ApiResult<Grant> {
@@ -39,6 +40,7 @@ pub async fn claim(app: &App, id: RunId, claim: Claim) -> ApiResult<Grant> {
     if run.check_lease(&lease.token).is_err() {
         return repeat(app, &run, claim.worker, lease.expires_at).await;
     }
+    trace::about(&run);
     app.fleet.claimed(claim.worker);
     app.wakes.dispatch.wake();
     if let Some(queued_at) = run.queued_at {

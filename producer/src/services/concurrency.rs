@@ -1,6 +1,6 @@
 //! Concurrency limits: which ones a run falls under, and what happens when a place gets free.
 
-use gantry_domain::id::RunId;
+use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::run::{Hold, Run};
 use gantry_store::{Durability, Limit};
 
@@ -27,9 +27,9 @@ pub fn limits_of(app: &App, run: &Run) -> Vec<Limit> {
 }
 
 /// Gives places back and lets the next runs in. Failures are left to the reconciler.
-pub async fn give_back(app: &App, run: RunId, keys: &[String]) {
+pub async fn give_back(app: &App, organization: OrganizationId, run: RunId, keys: &[String]) {
     if let Err(error) = app.parts.stores.dispatch.release(run, keys).await {
-        tracing::warn!(run.id = %run, %error, "places under limits not given back yet");
+        tracing::warn!(run.id = %run, org.id = %organization, %error, "places under limits not given back yet");
         return;
     }
     for key in keys {

@@ -5,12 +5,16 @@ use futures::stream;
 use gantry_domain::id::DispatchId;
 use gantry_domain::run::{Hold, Refused, Run, RunState};
 use gantry_domain::spec::Pool;
+use gantry_domain::trace::TraceContext;
 use gantry_queue::RunMessage;
+use gantry_service_kit::telemetry::trace::{Messaging, context_of, messaging};
 use gantry_store::{Acquired, Durability, StoreError};
+use tracing::{Instrument as _, Span};
 
 use crate::services::concurrency;
 use crate::services::transition::{Unchanged, change_from};
 use crate::state::App;
+use crate::trace;
 
 /// Runs taken in one pass at most.
 const BATCH: u64 = 256;
@@ -48,7 +52,8 @@ pub async fn dispatch(app: &App, pool: &Pool) -> Result<(u64, bool), StoreError>
 /// What came of picking a run.
 #[allow(clippy::large_enum_variant)]
 enum Taken {
-    Queued(Run),
+    /// The span lasts until it was handed over.
+    Queued(Run, Span),
     /// It waits for a limit now.
     Held,
     /// Somebody else took or cancelled it.
@@ -58,8 +63,8 @@ enum Taken {
 /// State first, then publish: a claim can never meet a run that is not yet queued.
 async fn hand_over(app: &App, taken: Result<Taken, StoreError>) -> Result<bool, StoreError> {
     Ok(match taken? {
-        Taken::Queued(run) => {
-            publish(app, &run).await;
+        Taken::Queued(run, span) => {
+            publish(app, &run).instrument(span).await;
             true
         }
         Taken::Held => true,
@@ -68,6 +73,13 @@ async fn hand_over(app: &App, taken: Result<Taken, StoreError>) -> Result<bool, 
 }
 
 async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
+    let span =
+        tracing::debug_span!("dispatch", run.id = %run.id, org.id = %run.organization, pool = %run.spec.pool);
+    let span = trace::continued(span, &run);
+    take_in(app, run).instrument(span).await
+}
+
+async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
     let limits = concurrency::limits_of(app, &run);
     let keys: Vec<_> = limits.iter().map(|limit| limit.key.clone()).collect();
     if !limits.is_empty()
@@ -83,7 +95,7 @@ async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
         };
     }
     let (id, now, dispatch) = (run.id, app.now(), DispatchId::new());
-    let created_at = run.created_at;
+    let (created_at, organization) = (run.created_at, run.organization);
     let ready = |run: &Run| match run.state {
         // Regrouped meanwhile, it falls under other limits.
         RunState::Pending { hold: Hold::Workers } if concurrency::limits_of(app, run) == limits => {
@@ -95,7 +107,7 @@ async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
     match change_from(app, run, Durability::Relaxed, ready).await {
         Ok(run) => {
             metrics::histogram!("gantry_dispatch_wait_seconds").record(now.since(created_at).as_secs_f64());
-            Ok(Taken::Queued(run))
+            Ok(Taken::Queued(run, Span::current()))
         }
         Err(Unchanged::Store(error)) => Err(error),
         Err(_) => {
@@ -106,7 +118,7 @@ async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
                     !run.holding.is_empty() || matches!(run.state, RunState::Pending { hold: Hold::Workers })
                 });
                 if !needed {
-                    concurrency::give_back(app, id, &keys).await;
+                    concurrency::give_back(app, organization, id, &keys).await;
                 }
             }
             Ok(Taken::Gone)
@@ -117,8 +129,17 @@ async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
 /// Hands a queued run's message to the broker. A failure is only logged: unclaimed runs are published again.
 pub async fn publish(app: &App, run: &Run) -> bool {
     let RunState::Queued { dispatch } = run.state else { return false };
-    let message = RunMessage { run: run.id, dispatch, trace: Default::default() };
-    match app.parts.queue.publish(&run.spec.pool, message).await {
+    let mut span = tracing::debug_span!("publish", run.id = %run.id, org.id = %run.organization);
+    if Span::current().is_none() {
+        span = trace::continued(span, run);
+    }
+    messaging(&span, Messaging::Send, run.spec.pool.as_str());
+    let mut context = context_of(&span);
+    if context.is_empty() {
+        context = run.trigger.trace.as_ref().map(TraceContext::to_headers).unwrap_or_default();
+    }
+    let message = RunMessage { run: run.id, dispatch, trace: context };
+    match app.parts.queue.publish(&run.spec.pool, message).instrument(span).await {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(run.id = %run.id, org.id = %run.organization, %error, "not published; tried again later");

@@ -9,6 +9,7 @@ use gantry_store::{Durability, LogKey};
 use crate::error::{ApiError, ApiResult};
 use crate::services::transition::{Scope, Unchanged, change, change_from};
 use crate::state::App;
+use crate::trace;
 use gantry_api_types::problem::ProblemCode;
 
 /// Warnings of one attempt that are kept.
@@ -28,6 +29,7 @@ pub(crate) fn refused(unchanged: Unchanged) -> ApiError {
 pub async fn leased(app: &App, id: RunId, token: &LeaseToken) -> ApiResult<Run> {
     let run = app.parts.stores.runs.find(id).await?.ok_or_else(ApiError::stale)?;
     run.check_lease(token).map_err(|_| ApiError::stale())?;
+    trace::about(&run);
     Ok(run)
 }
 
@@ -50,6 +52,7 @@ pub async fn report_state(
     })
     .await
     .map_err(refused)?;
+    trace::about(&run);
     Ok(StateAnswer { cancel: run.cancel.is_some() })
 }
 

@@ -10,7 +10,7 @@ use crate::state::App;
 /// Ends the attempt of a worker that is gone, unless its lease was renewed meanwhile. True when it was ended.
 pub async fn lose(app: &App, run: Run, expired_at: Option<Timestamp>) -> Result<bool, StoreError> {
     let key = LogKey { organization: run.organization, run: run.id, attempt: run.attempt() };
-    let (id, attempt) = (run.id, run.attempt());
+    let attempt = run.attempt();
     let log_end = app.parts.stores.logs.end(key).await?;
     let now = app.now();
     let decide = |run: &Run| {
@@ -20,7 +20,7 @@ pub async fn lose(app: &App, run: Run, expired_at: Option<Timestamp>) -> Result<
     };
     match change_from(app, run, Durability::Synced, decide).await {
         Ok(run) => {
-            tracing::warn!(run.id = %id, attempt, now = run.status().as_str(), "the attempt's worker is gone");
+            tracing::warn!(run.id = %run.id, org.id = %run.organization, attempt, now = run.status().as_str(), "the attempt's worker is gone");
             metrics::counter!("gantry_lease_expiries_total").increment(1);
             Ok(true)
         }

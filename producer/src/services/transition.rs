@@ -75,7 +75,7 @@ async fn after(app: &App, before: &Run, now: &Run) {
     app.tell(now);
     // Before anything that could let this run be dispatched again.
     if now.holding.is_empty() && !before.holding.is_empty() {
-        concurrency::give_back(app, now.id, &before.holding).await;
+        concurrency::give_back(app, now.organization, now.id, &before.holding).await;
     }
     if before.state.lease().is_some() && now.state.lease().is_none() {
         if let Some(attempt) = before.last_attempt() {

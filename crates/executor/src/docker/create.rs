@@ -69,7 +69,7 @@ pub(super) fn container(
         attach_stderr: Some(true),
         // An image's health check would run beside the command, at its expense.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
-        labels: Some(labels::of_attempt(options.owner, spec.key, spec.organization)),
+        labels: Some(labels::of_attempt(options.owner, spec)),
         host_config: Some(host_config(spec, network, options, cpus)),
         ..Default::default()
     })

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 
-use gantry_domain::id::OrganizationId;
-
-use crate::{AttemptKey, Owner};
+use crate::{AttemptKey, AttemptSpec, Owner};
 
 pub(super) const INSTALLATION: &str = "gantry.installation";
 pub(super) const WORKER: &str = "gantry.worker";
 pub(super) const ORGANIZATION: &str = "gantry.organization";
 pub(super) const RUN: &str = "gantry.run";
 pub(super) const ATTEMPT: &str = "gantry.attempt";
+pub(super) const TRACE: &str = "gantry.trace";
 pub(super) const SLOT: &str = "gantry.slot";
 
 /// The container of an attempt, the same for everybody who knows the key.
@@ -18,18 +17,16 @@ pub(super) fn container_name(key: AttemptKey) -> String {
     format!("gantry-{}-{}", key.run, key.attempt).to_ascii_lowercase()
 }
 
-pub(super) fn of_attempt(
-    owner: Owner,
-    key: AttemptKey,
-    organization: OrganizationId,
-) -> HashMap<String, String> {
-    HashMap::from([
+pub(super) fn of_attempt(owner: Owner, spec: &AttemptSpec) -> HashMap<String, String> {
+    let mut labels = HashMap::from([
         (INSTALLATION.to_owned(), owner.installation.to_string()),
         (WORKER.to_owned(), owner.worker.to_string()),
-        (ORGANIZATION.to_owned(), organization.to_string()),
-        (RUN.to_owned(), key.run.to_string()),
-        (ATTEMPT.to_owned(), key.attempt.to_string()),
-    ])
+        (ORGANIZATION.to_owned(), spec.organization.to_string()),
+        (RUN.to_owned(), spec.key.run.to_string()),
+        (ATTEMPT.to_owned(), spec.key.attempt.to_string()),
+    ]);
+    labels.extend(spec.trace_id.iter().map(|id| (TRACE.to_owned(), id.clone())));
+    labels
 }
 
 pub(super) fn of_network(owner: Owner, slot: u32) -> HashMap<String, String> {

@@ -9,6 +9,7 @@ use bollard::query_parameters::{
 };
 use futures::FutureExt;
 use futures::stream::StreamExt;
+use tracing::Instrument as _;
 
 use super::attempts::{Ended, Phase};
 use super::engine::{EngineFailure, bounded};
@@ -36,10 +37,18 @@ impl DockerExecutor {
         let network = self.networks.of_slot(&self.engine, spec.slot).await?;
         let body = create::container(spec, image, &network, &self.options, self.engine.cpus)?;
         // Creating says whether the image is there: asking first would be one more call for every run.
-        match self.create(spec.key, body.clone()).await {
+        let creating = || tracing::debug_span!("create", run.id = %spec.key.run, org.id = %spec.organization);
+        match self.create(spec.key, body.clone()).instrument(creating()).await {
             Err(failure) if failure.is(404) => {
-                self.get_image(image, progress).await?;
-                self.create(spec.key, body).await.map_err(EngineFailure::infrastructure)?;
+                let pulling = tracing::debug_span!(
+                    "pull",
+                    run.id = %spec.key.run,
+                    org.id = %spec.organization,
+                    container.image.name = image,
+                );
+                self.get_image(image, progress).instrument(pulling).await?;
+                let creation = self.create(spec.key, body).instrument(creating());
+                creation.await.map_err(EngineFailure::infrastructure)?;
             }
             Err(failure) if is_bad_reference(&failure) => {
                 return Err(ExecutorError::ImageNotFound(format!(
@@ -61,7 +70,7 @@ impl DockerExecutor {
     ) -> Result<(), EngineFailure> {
         const WHAT: &str = "create the container";
         let engine = self.engine.clone();
-        let task = self.tasks.spawn(async move {
+        let creating = async move {
             let options = CreateContainerOptionsBuilder::default().name(&labels::container_name(key)).build();
             let call = Box::pin(engine.docker.create_container(Some(options), body));
             engine.create(WHAT, call).await.map(|created| {
@@ -69,7 +78,8 @@ impl DockerExecutor {
                     tracing::debug!(run.id = %key.run, warning, "the engine warns about a container");
                 }
             })
-        });
+        };
+        let task = self.tasks.spawn(creating.in_current_span());
         let creation = async move {
             task.await.unwrap_or_else(|error| {
                 Err(EngineFailure { what: WHAT, status: None, message: error.to_string() })

@@ -26,6 +26,7 @@ fn spec() -> AttemptSpec {
         resources: gantry_domain::spec::Resources::default(),
         slot: 0,
         workdir: None,
+        trace_id: None,
     }
 }
 

@@ -148,6 +148,7 @@ fn spec(backend: &impl Backend, act: &Act) -> AttemptSpec {
         resources: Resources { cpu_millis: 1000, memory_mb: 256, pids: 64 },
         slot: 0,
         workdir: None,
+        trace_id: None,
     }
 }
 

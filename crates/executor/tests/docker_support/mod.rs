@@ -62,6 +62,7 @@ pub fn spec(command: &[&str]) -> AttemptSpec {
         resources: Resources { cpu_millis: 1000, memory_mb: 64, pids: 64 },
         slot: 0,
         workdir: None,
+        trace_id: None,
     }
 }
 

@@ -111,6 +111,7 @@ fn command(words: &[&str]) -> AttemptSpec {
         resources: Resources { cpu_millis: 1000, memory_mb: 512, pids: 64 },
         slot: 0,
         workdir: None,
+        trace_id: None,
     }
 }
 
