@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod contract;
 mod local;
+mod redis;
+mod topics;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -10,6 +12,7 @@ use gantry_domain::event::Event;
 use gantry_domain::id::{OrganizationId, RunId};
 
 pub use self::local::LocalBus;
+pub use self::redis::{BadRedisOptions, RedisBus, RedisOptions};
 
 /// Whose events to hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +36,12 @@ pub trait Bus: Send + Sync + 'static {
     fn publish(&self, event: Event);
 
     /// Events from now on, in order: whatever is published after this returned is heard, or a [`Heard::Gap`] in its
-    /// place. The stream ends with the bus.
+    /// place. What was on its way from another replica may be heard, too. The stream ends with the bus.
     async fn subscribe(&self, topic: Topic) -> BoxStream<'static, Heard>;
+
+    /// Whether events of other replicas are being missed. Subscribers hear a [`Heard::Gap`] every second meanwhile, so
+    /// that live views go on by looking into the store.
+    fn is_degraded(&self) -> bool {
+        false
+    }
 }

@@ -152,6 +152,7 @@ pub(crate) async fn a_slow_subscriber_hears_a_gap_and_goes_on(bus: Arc<dyn Bus>)
     hears(&mut slow, &log(organization, run, COUNT + 1)).await;
 }
 
+/// What was published before a subscription may still be on its way, and heard; nothing later is held up by it.
 pub(crate) async fn nobody_needs_to_listen(bus: Arc<dyn Bus>) {
     let (organization, run) = (OrganizationId::new(), RunId::new());
     bus.publish(log(organization, run, 1));
@@ -159,5 +160,11 @@ pub(crate) async fn nobody_needs_to_listen(bus: Arc<dyn Bus>) {
     bus.publish(log(organization, run, 2));
     let mut follower = bus.subscribe(Topic::Run(organization, run)).await;
     bus.publish(log(organization, run, 3));
-    hears(&mut follower, &log(organization, run, 3)).await;
+    let mut next = heard(&mut follower).await;
+    for end in 1..=2 {
+        if next == Heard::Event(log(organization, run, end)) {
+            next = heard(&mut follower).await;
+        }
+    }
+    assert_eq!(next, Heard::Event(log(organization, run, 3)));
 }

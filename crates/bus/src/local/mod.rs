@@ -1,21 +1,13 @@
-//! The bus of a single process. An event wakes those who follow its run or its organization, and nobody else: a
-//! thousand followers of one run sleep through what all other runs do.
-
-mod topics;
+//! The bus of a single process.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use gantry_domain::event::Event;
-use tokio::sync::broadcast::error::RecvError;
 
-use self::topics::Topics;
+use crate::topics::{BACKLOG, Topics};
 use crate::{Bus, Heard, Topic};
-
-/// How many events a subscriber may fall behind before it hears a gap. Every topic somebody listens to keeps as many.
-const BACKLOG: usize = 256;
 
 /// Events within one process. Clones are the same bus.
 #[derive(Clone)]
@@ -48,21 +40,11 @@ impl Default for LocalBus {
 #[async_trait]
 impl Bus for LocalBus {
     fn publish(&self, event: Event) {
-        self.topics.send(Topic::Run(event.organization, event.run), &event);
-        self.topics.send(Topic::Organization(event.organization), &event);
+        self.topics.tell(&event);
     }
 
     async fn subscribe(&self, topic: Topic) -> BoxStream<'static, Heard> {
-        let subscription = self.topics.subscribe(topic);
-        futures::stream::unfold(subscription, |mut subscription| async move {
-            let heard = match subscription.receiver.recv().await {
-                Ok(event) => Heard::Event(event),
-                Err(RecvError::Lagged(_)) => Heard::Gap,
-                Err(RecvError::Closed) => return None,
-            };
-            Some((heard, subscription))
-        })
-        .boxed()
+        self.topics.listen(topic)
     }
 }
 
