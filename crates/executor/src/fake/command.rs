@@ -1,6 +1,7 @@
 //! A started fake command: carries out its steps, and ends early when it is told to.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,12 +144,22 @@ impl Steps {
                 Step::Sleep(duration) => tokio::time::sleep(duration).await,
                 Step::Hold(gate) => gate.passed().await,
                 Step::Write(path, content) => self.files.lock().push((path, content)),
+                Step::Effect(path) => self.take_effect(&path),
                 Step::PrintEnvironment => {
                     for (name, value) in &self.environment {
                         self.print(LogStream::Stdout, format!("{name}={value}\n").into()).await;
                     }
                 }
             }
+        }
+    }
+
+    /// One write, so that lines of processes that share the file don't mix. A file that is gone is no effect.
+    fn take_effect(&self, path: &Path) {
+        let word = |name| self.environment.get(name).map_or("?", String::as_str);
+        let line = format!("{} {}\n", word("GANTRY_RUN_ID"), word("GANTRY_ATTEMPT"));
+        if let Ok(mut file) = std::fs::OpenOptions::new().append(true).open(path) {
+            let _ = file.write_all(line.as_bytes());
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a fake attempt does.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub enum Step {
     Write(String, Bytes),
     /// Prints its environment, one `NAME=value` a line.
     PrintEnvironment,
+    /// Appends a line with the run and the attempt to a file that is there already.
+    Effect(PathBuf),
 }
 
 /// Everything one fake attempt does. The default is the cheapest: it exits 0 at once and prints nothing.

@@ -7,6 +7,7 @@
 //! | `fake:sleep=MILLISECONDS`, `fake:hang` | takes its time, or for ever |
 //! | `fake:write=PATH=TEXT` | leaves a file to collect |
 //! | `fake:env` | prints its environment |
+//! | `fake:effect=PATH` | appends `RUN ATTEMPT` to a file of the host, which must be there and be called `….effects`: what tests across processes count |
 //! | `fake:exit=CODE`, `fake:signal=N`, `fake:oom` | ends with CODE, 128 + N, or 137 for lack of memory |
 //! | `fake:ignore-stop` | ends by force only |
 //! | `fake:progress=TEXT`, `fake:hang-prepare` | says something, or waits for ever, while it is prepared |
@@ -47,6 +48,7 @@ impl Script {
                 self.steps.push(Step::Write(path.to_owned(), unescape(text)?));
             }
             "env" => self.steps.push(Step::PrintEnvironment),
+            "effect" => self.steps.push(Step::Effect(value.strip_suffix(".effects").map(|_| value.into())?)),
             "exit" => self.exit_code = value.parse().ok()?,
             "signal" => self.exit_code = 128 + value.parse::<i64>().ok()?,
             "oom" => (self.exit_code, self.oom_killed) = (137, true),
@@ -119,7 +121,9 @@ mod tests {
     fn an_ordinary_command_is_a_no_op_and_a_mistyped_word_is_refused() {
         let noop = script(&["npx", "playwright", "test"]).unwrap();
         assert!(noop.steps.is_empty() && noop.exit_code == 0);
-        for bad in ["fake:exit=x", "fake:bogus", "fake:out=\\q", "fake:prepare=tired"] {
+        for bad in
+            ["fake:effect=/etc/passwd", "fake:exit=x", "fake:bogus", "fake:out=\\q", "fake:prepare=tired"]
+        {
             assert!(matches!(script(&[bad]), Err(ExecutorError::BadCommand(_))), "{bad}");
         }
     }
