@@ -71,8 +71,13 @@ postgres_user() {
   "${AS_POSTGRES[@]}" true 2>/dev/null || AS_POSTGRES=("${nobody[@]}" env LC_ALL=C)
 }
 as_postgres() { postgres_user; "${AS_POSTGRES[@]}" "$@"; }
-# In place of this shell, so that its process id is the server's.
-exec_postgres() { postgres_user; exec "${AS_POSTGRES[@]}" "$(postgres_bin)/postgres" "$@"; }
+# In place of this shell, so that its process id is the server's. Its jobs run every two seconds: their log would bury everything else.
+exec_postgres() { # data directory, port
+  postgres_user
+  exec "${AS_POSTGRES[@]}" "$(postgres_bin)/postgres" -D "$1" -p "$2" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
+    -c shared_preload_libraries=pg_cron,pg_documentdb_core,pg_documentdb -c cron.database_name=postgres -c cron.host=127.0.0.1 \
+    -c cron.log_run=off -c cron.log_statement=off -c max_connections=200
+}
 give_to_postgres() { [ "$(id -u)" != 0 ] || chown nobody:nogroup "$1"; }
 ask_postgres() { LC_ALL=C "$(postgres_bin)/psql" -X -q -h 127.0.0.1 -p "$1" -U postgres -d postgres -c "$2"; } # port, statement
 
@@ -111,15 +116,7 @@ make_template() {
   say "  making an empty database"
   rm -rf "$template" "$part"; mkdir -p "$part"; give_to_postgres "$part"
   quietly as_postgres "$(postgres_bin)/initdb" -D "$part" -A trust -U postgres --encoding=UTF8 --locale=C --no-sync || return 1
-  cat >>"$part/postgresql.conf" <<'E'
-shared_preload_libraries = 'pg_cron,pg_documentdb_core,pg_documentdb'
-cron.database_name = 'postgres'
-cron.host = '127.0.0.1'
-unix_socket_directories = ''
-listen_addresses = '127.0.0.1'
-max_connections = 200
-E
-  (exec_postgres -D "$part" -p "$port") >"$part.log" 2>&1 </dev/null &
+  (exec_postgres "$part" "$port") >"$part.log" 2>&1 </dev/null &
   pid=$!
   wait_for 30 ask_postgres "$port" 'select 1' && quietly ask_postgres "$port" 'create extension documentdb cascade' || outcome=1
   kill -INT "$pid" 2>/dev/null || true
@@ -140,9 +137,10 @@ run_ferretdb() { # directory, port, port of PostgreSQL
   pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null) || pid=
   if [ -n "$pid" ] && ! grep -qsF "$data" "/proc/$pid/cmdline"; then rm -f "$data/postmaster.pid"; fi
   mkdir -p "$dir/ferretdb"
-  child INT exec_postgres -D "$data" -p "$3"
+  child INT exec_postgres "$data" "$3"
   wait_for 60 postgres_ready_or_ended "$3" "${CHILDREN[0]}" || true
-  ask_postgres "$3" 'select 1' >/dev/null || { say "mongo: PostgreSQL does not answer on port $3"; return 0; }
+  # Its jobs (index builds, expiry) call back on the port that the template had.
+  quietly ask_postgres "$3" "update cron.job set nodename = '127.0.0.1', nodeport = $3" || { say "mongo: PostgreSQL does not answer on port $3"; return 0; }
   child TERM "$(ferretdb_program)" --no-auth --telemetry=disable --state-dir="$dir/ferretdb" --debug-addr=- --log-level=warn \
     --listen-addr="127.0.0.1:$2" --postgresql-url="postgres://postgres@127.0.0.1:$3/postgres"
 }

@@ -27,9 +27,31 @@ process_ended() { ! grep -qs '^State:[[:space:]]*[^Z]' <(grep -s '^State:' "/pro
 end_with_parent() { # directory
   local _
   while read -r -u 3 _; do :; done
-  kill -KILL "${CHILDREN[@]}" "$$" 2>/dev/null || true
-  # Processes of PostgreSQL notice the death of their parent a moment later and may still write.
-  for _ in 1 2 3 4 5; do rm -rf "$1" 2>/dev/null && return; sleep 0.2; done
+  # Stopped first: it would end this guard as soon as it saw its children end.
+  kill -STOP $$
+  kill_descendants $$
+  kill -KILL $$
+  rm -rf "$1"
+}
+
+# Also those in other process groups and sessions; a second look finds whom the first one saw being born.
+kill_descendants() { # process id
+  local found grew stat line pid parent
+  for _ in 1 2; do
+    found=" $1 " grew=1
+    while [ -n "$grew" ]; do
+      grew=
+      for stat in /proc/[0-9]*/stat; do
+        read -r line 2>/dev/null <"$stat" || continue
+        # pid (name) state parent …
+        pid=${line%% *} line=${line##*) } parent=${line#* } parent=${parent%% *}
+        if [[ $found == *" $parent "* && $found != *" $pid "* && $pid != "$BASHPID" ]]; then found+="$pid " grew=1; fi
+      done
+    done
+    found=${found/ $1 / }
+    # shellcheck disable=SC2086  # one word per process
+    [ -z "${found// /}" ] || kill -KILL $found 2>/dev/null || true
+  done
 }
 
 run_server() { # tied, name, directory, ports…
