@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use log::{decode_chunk, encode_chunk};
-pub(crate) use results::{decode_results, encode_results, status_bit};
+pub(crate) use results::{ResultBlock, decode_results, encode_results, status_bit};
 pub(crate) use run::{Head, decode_run, encode_run};
 pub(crate) use worker::{decode_worker, encode_worker};
 

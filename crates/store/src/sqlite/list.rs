@@ -2,7 +2,6 @@
 //! merged by id; what the index does not decide is looked at run by run, within a bound.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::run::{Run, RunStatus};
@@ -12,14 +11,11 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::row::{Id, Stored, key, run_id, status_code, status_of};
 use super::statements as sql;
+use crate::selection::{Columns, Field, LOOKED_AT, Rest, SKEW, statuses};
 use crate::{Group, ListFilter, Page, Result, StoreError};
 
-/// Runs that one page looks at when an index does not decide.
-const LOOKED_AT: usize = 10_000;
 /// Rows fetched at once while looking.
 const STRIDE: usize = 256;
-/// Ids sort as `created_at` does, but for runs closer together than this: producers' clocks differ.
-const SKEW: Duration = Duration::from_secs(3600);
 
 /// One page of an organization's runs.
 pub(super) fn runs(
@@ -42,7 +38,7 @@ pub(super) fn runs(
             return Ok(page);
         }
         let id = candidate.stored.id;
-        if let Some(run) = rest.accept(candidate)? {
+        if let Some(run) = fitting(&rest, candidate)? {
             page.items.push(run);
         }
         looked_at += 1;
@@ -72,65 +68,31 @@ fn upper_end(
     Ok(newest.map(|id| key(after.min(u128::from_be_bytes(id).saturating_add(1)))))
 }
 
-/// Which field's index drives the list.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Field {
-    None,
-    Status,
-    Project,
-    Environment,
-    Group,
-}
-
-impl Field {
-    /// The one expected to leave the fewest runs: few are ever not over; groups are smaller than projects.
-    fn of(filter: &ListFilter) -> Self {
-        let unfinished = |name: &&str| RunStatus::parse(name).is_some_and(|status| !status.is_final());
-        if !filter.statuses.is_empty() && filter.statuses.iter().all(unfinished) {
-            Self::Status
-        } else if !filter.groups.is_empty() {
-            Self::Group
-        } else if !filter.projects.is_empty() {
-            Self::Project
-        } else if !filter.environments.is_empty() {
-            Self::Environment
-        } else if !filter.statuses.is_empty() {
-            Self::Status
-        } else {
-            Self::None
-        }
-    }
-
-    fn query(self) -> &'static str {
-        match self {
-            Self::None => sql::LIST_ALL,
-            Self::Status => sql::LIST_STATUS,
-            Self::Project => sql::LIST_PROJECT,
-            Self::Environment => sql::LIST_ENVIRONMENT,
-            Self::Group => sql::LIST_GROUP,
-        }
-    }
-
-    /// One source per distinct value.
-    fn values(self, filter: &ListFilter) -> Vec<Option<Value>> {
-        let texts = |texts: &[String]| {
-            let distinct: std::collections::BTreeSet<_> = texts.iter().cloned().collect();
-            distinct.into_iter().map(|text| Some(Value::Text(text))).collect()
-        };
-        match self {
-            Self::None => vec![None],
-            Self::Status => {
-                statuses(filter).map(|status| Some(Value::Integer(status_code(status).into()))).collect()
-            }
-            Self::Project => texts(&filter.projects),
-            Self::Environment => texts(&filter.environments),
-            Self::Group => texts(&filter.groups),
-        }
+fn query(field: Field) -> &'static str {
+    match field {
+        Field::None => sql::LIST_ALL,
+        Field::Status => sql::LIST_STATUS,
+        Field::Project => sql::LIST_PROJECT,
+        Field::Environment => sql::LIST_ENVIRONMENT,
+        Field::Group => sql::LIST_GROUP,
     }
 }
 
-fn statuses(filter: &ListFilter) -> impl Iterator<Item = RunStatus> + '_ {
-    filter.statuses.iter().filter_map(|name| RunStatus::parse(name))
+/// One source per distinct value.
+fn values(field: Field, filter: &ListFilter) -> Vec<Option<Value>> {
+    let texts = |texts: &[String]| {
+        let distinct: std::collections::BTreeSet<_> = texts.iter().cloned().collect();
+        distinct.into_iter().map(|text| Some(Value::Text(text))).collect()
+    };
+    match field {
+        Field::None => vec![None],
+        Field::Status => {
+            statuses(filter).map(|status| Some(Value::Integer(status_code(status).into()))).collect()
+        }
+        Field::Project => texts(&filter.projects),
+        Field::Environment => texts(&filter.environments),
+        Field::Group => texts(&filter.groups),
+    }
 }
 
 /// A row that an index offers, not yet decoded.
@@ -162,7 +124,7 @@ struct Source {
 impl Merged {
     fn of(filter: &ListFilter, organization: OrganizationId, below: Id, limit: usize) -> Self {
         let decides = Field::of(filter);
-        let sources = decides.values(filter).into_iter();
+        let sources = values(decides, filter).into_iter();
         let alone = Rest::of(filter, decides).is_nothing();
         Self {
             decides,
@@ -175,7 +137,7 @@ impl Merged {
     }
 
     fn next(&mut self, connection: &Connection) -> Result<Option<Candidate>> {
-        let (query, organization, stride) = (self.decides.query(), self.organization, self.stride);
+        let (query, organization, stride) = (query(self.decides), self.organization, self.stride);
         for source in &mut self.sources {
             source.fill(connection, query, organization, stride)?;
         }
@@ -216,67 +178,20 @@ impl Source {
     }
 }
 
-/// What the driving index leaves to be checked.
-struct Rest<'a> {
-    filter: &'a ListFilter,
-    decided: Field,
-    text: Option<String>,
-}
-
-impl<'a> Rest<'a> {
-    fn of(filter: &'a ListFilter, decided: Field) -> Self {
-        Self { filter, decided, text: filter.text.as_ref().map(|text| text.to_lowercase()) }
+/// The run, if it fits; decoded only when its columns do.
+fn fitting(rest: &Rest<'_>, candidate: Candidate) -> Result<Option<Run>> {
+    let columns = Columns {
+        status: status_of(candidate.status)?,
+        project: candidate.project.as_deref(),
+        environment: candidate.environment.as_deref(),
+        group: candidate.group.as_deref(),
+        created_at: candidate.created_at,
+    };
+    if !rest.columns_fit(&columns) {
+        return Ok(None);
     }
-
-    fn is_nothing(&self) -> bool {
-        let filter = self.filter;
-        let left = |field: Field, is_empty: bool| field != self.decided && !is_empty;
-        !(left(Field::Status, filter.statuses.is_empty())
-            || left(Field::Project, filter.projects.is_empty())
-            || left(Field::Environment, filter.environments.is_empty())
-            || left(Field::Group, filter.groups.is_empty())
-            || !filter.triggers.is_empty()
-            || !filter.labels.is_empty()
-            || filter.created_from.is_some()
-            || filter.created_before.is_some()
-            || filter.text.is_some())
-    }
-
-    /// The run, if it fits; decoded only when its columns do.
-    fn accept(&self, candidate: Candidate) -> Result<Option<Run>> {
-        let filter = self.filter;
-        let one_of = |wanted: &[String], value: &Option<String>| {
-            wanted.is_empty() || value.as_ref().is_some_and(|value| wanted.contains(value))
-        };
-        let status_fits =
-            filter.statuses.is_empty() || filter.statuses.contains(status_of(candidate.status)?.as_str());
-        let created = candidate.created_at;
-        let columns_fit = status_fits
-            && one_of(&filter.projects, &candidate.project)
-            && one_of(&filter.environments, &candidate.environment)
-            && one_of(&filter.groups, &candidate.group)
-            && filter.created_from.is_none_or(|from| created >= from)
-            && filter.created_before.is_none_or(|before| created < before);
-        if !columns_fit {
-            return Ok(None);
-        }
-        let run = candidate.stored.decode()?;
-        let fits = (filter.triggers.is_empty() || filter.triggers.contains(&run.trigger.kind))
-            && filter.labels.iter().all(|(name, value)| run.spec.labels.get(name) == Some(value))
-            && self.text.as_ref().is_none_or(|text| mentions(&run, text));
-        Ok(fits.then_some(run))
-    }
-}
-
-/// Whether the run's id, number, image, command, project or group contains `text`, which is in lower case.
-fn mentions(run: &Run, text: &str) -> bool {
-    let contains = |part: &str| part.to_lowercase().contains(text);
-    contains(&run.id.to_string())
-        || run.number.to_string().contains(text)
-        || run.spec.image.as_deref().is_some_and(contains)
-        || run.spec.command.as_ref().is_some_and(|words| contains(&words.join(" ")))
-        || run.spec.project.as_deref().is_some_and(contains)
-        || run.spec.group.as_deref().is_some_and(contains)
+    let run = candidate.stored.decode()?;
+    Ok(rest.run_fits(&run).then_some(run))
 }
 
 /// One page of an organization's groups.

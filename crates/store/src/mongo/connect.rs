@@ -1,0 +1,55 @@
+use std::sync::{Arc, Mutex};
+
+use mongodb::Client;
+use mongodb::bson::doc;
+use mongodb::options::ClientOptions;
+
+use super::batch::Batcher;
+use super::{Core, Mongo, MongoOptions, MongoStores, schema};
+use crate::{Result, StoreError};
+
+/// Batches of accepts, and of changes, under way at the same time.
+const TOGETHER: usize = 4;
+
+/// Connects, and brings the database to the present schema. Fails when no server answers within
+/// [`server_selection`](MongoOptions::server_selection); once connected, an outage makes calls fail until it is over.
+pub async fn connect(options: MongoOptions) -> Result<MongoStores> {
+    let (resolved, database) = options.resolve().await?;
+    connect_with(&options, resolved, &database).await
+}
+
+pub(super) async fn connect_with(
+    options: &MongoOptions,
+    resolved: ClientOptions,
+    database: &str,
+) -> Result<MongoStores> {
+    let hosts: Vec<_> = resolved.hosts.iter().map(ToString::to_string).collect();
+    let hosts = hosts.join(", ");
+    let named =
+        |error: StoreError| match error {
+            StoreError::Unavailable(why) => StoreError::Unavailable(options.redact(&format!(
+                "no MongoDB at {hosts} can be used: start it, or correct the address ({why})"
+            ))),
+            other => other,
+        };
+    let client =
+        Client::with_options(resolved).map_err(|error| named(super::errors::fault(&error).into()))?;
+    let core = Core {
+        database: client.database(database),
+        patience: options.operation,
+        wakes: Arc::default(),
+        log_ends: Arc::default(),
+    };
+    let ping = core.call().run(|| async { core.database.run_command(doc! { "ping": 1 }).await }).await;
+    ping.map_err(|fault| named(fault.into()))?;
+    schema::migrate(&core).await.map_err(named)?;
+
+    let accepting = core.clone();
+    let (accepts, accepts_task) =
+        Batcher::start(options.waiting, TOGETHER, move |runs| accepting.clone().accept(runs));
+    let changing = core.clone();
+    let (changes, changes_task) =
+        Batcher::start(options.waiting, TOGETHER, move |changes| changing.clone().change(changes));
+    let mongo = Arc::new(Mongo { core, accepts, changes, lanes: Default::default() });
+    Ok(MongoStores { mongo, client, tasks: Mutex::new(vec![accepts_task, changes_task]) })
+}
