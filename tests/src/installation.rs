@@ -188,5 +188,17 @@ impl Drop for Up {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.join();
+        if std::thread::panicking() {
+            show_log("gantry up", &self.log());
+        }
+    }
+}
+
+/// The end of what a process logged, beside the failure of the test that ran it.
+#[allow(clippy::print_stderr, reason = "a failed test shows what the processes under test said")]
+pub(crate) fn show_log(name: &str, log: &str) {
+    let tail = log.lines().rev().take(60).collect::<Vec<_>>();
+    for line in tail.into_iter().rev() {
+        eprintln!("{name}: {line}");
     }
 }

@@ -3,6 +3,8 @@
 
 mod binary;
 mod installation;
+pub mod proxy;
+pub mod servers;
 
 pub use binary::gantry;
 pub use installation::{Installation, Up};
