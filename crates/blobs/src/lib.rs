@@ -1,7 +1,9 @@
-//! Large, immutable things: sealed logs and artifacts. One trait; `object_store` behind it.
+//! Large, immutable things: sealed logs and artifacts. One trait; behind it a directory or S3 through `object_store`, or
+//! GridFS in the database that a cluster has anyway.
 
 #[cfg(test)]
 mod contract;
+mod gridfs;
 mod object_store;
 
 use std::fmt;
@@ -12,7 +14,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use gantry_domain::id::{OrganizationId, RunId};
 
-pub use self::object_store::ObjectBlobs;
+pub use self::gridfs::{GridFsBlobs, GridFsOptions};
+pub use self::object_store::{ObjectBlobs, S3Credentials, S3Options};
 
 /// Where a blob is: the organization is always part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

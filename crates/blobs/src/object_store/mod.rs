@@ -1,9 +1,10 @@
-//! Blobs in anything that `object_store` speaks: a local directory or memory today, S3 and its like by another
-//! constructor.
+//! Blobs in anything that `object_store` speaks: a local directory, memory, S3 and its like.
 
 mod directory;
 mod error;
 mod read;
+mod s3;
+mod uploads;
 mod writer;
 
 use std::fmt;
@@ -23,12 +24,19 @@ use gantry_domain::id::{OrganizationId, RunId};
 
 use self::directory::Directory;
 use self::error::refused;
-use self::writer::ObjectWriter;
+pub use self::s3::{S3Credentials, S3Options};
+use self::uploads::Abandoned;
+use self::writer::{ObjectWriter, SMALL_PART};
 use crate::{BlobError, BlobKey, BlobWriter, Blobs};
 
-/// Blobs as objects named `organization/run/attempt/kind`.
+/// Blobs as objects named `organization/run/attempt/kind`, below a prefix where there is one.
 pub struct ObjectBlobs {
     store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// What a writer holds in memory at most, and sends at once.
+    part: usize,
+    /// Set where uploads of dropped writers do not go by themselves.
+    abandoned: Option<Abandoned>,
     /// Set when the objects are files: what `object_store` leaves to its callers there.
     directory: Option<Directory>,
 }
@@ -40,12 +48,34 @@ impl ObjectBlobs {
     pub fn directory(path: impl AsRef<FilePath>) -> Result<Self, BlobError> {
         let directory = Directory::open(path.as_ref())?;
         let files = LocalFileSystem::new_with_prefix(directory.root()).map_err(refused)?.with_fsync(true);
-        Ok(Self { store: Arc::new(files), directory: Some(directory) })
+        Ok(Self { directory: Some(directory), ..Self::of(files) })
     }
 
     /// Blobs that live as long as this value.
     pub fn in_memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), directory: None }
+        Self::of(InMemory::new())
+    }
+
+    /// Blobs in a bucket of S3 or its like. Does not ask whether the bucket is there: [`check`](Blobs::check) does. Uploads
+    /// of dropped writers are aborted by a background task, which ends with this value; for those that a killed process
+    /// leaves, give the bucket a lifecycle rule that aborts incomplete uploads after a day. Needs a tokio runtime.
+    pub fn s3(options: &S3Options) -> Result<Self, BlobError> {
+        let store = s3::open(options)?;
+        let prefix = Path::from(options.prefix.as_str());
+        Ok(Self { prefix, part: s3::PART, abandoned: Some(Abandoned::start()), ..Self::of(store) })
+    }
+
+    fn of(store: impl ObjectStore) -> Self {
+        let store = Arc::new(store);
+        Self { store, prefix: Path::default(), part: SMALL_PART, abandoned: None, directory: None }
+    }
+
+    fn location(&self, key: &BlobKey) -> Path {
+        self.below_prefix(Path::from(key.to_string()))
+    }
+
+    fn below_prefix(&self, path: Path) -> Path {
+        self.prefix.parts().chain(path.parts()).collect()
     }
 }
 
@@ -55,22 +85,20 @@ impl fmt::Debug for ObjectBlobs {
     }
 }
 
-fn location(key: &BlobKey) -> Path {
-    Path::from(key.to_string())
-}
-
 #[async_trait]
 impl Blobs for ObjectBlobs {
     async fn write(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>, BlobError> {
-        Ok(Box::new(ObjectWriter::new(Arc::clone(&self.store), location(key))))
+        let abandoned = self.abandoned.as_ref().map(Abandoned::door);
+        let store = Arc::clone(&self.store);
+        Ok(Box::new(ObjectWriter::new(store, self.location(key), self.part, abandoned)))
     }
 
     async fn size(&self, key: &BlobKey) -> Result<u64, BlobError> {
-        Ok(self.store.head(&location(key)).await.map_err(refused)?.size)
+        Ok(self.store.head(&self.location(key)).await.map_err(refused)?.size)
     }
 
     async fn read(&self, key: &BlobKey, range: Range<u64>) -> Result<Bytes, BlobError> {
-        match read::open(&*self.store, &location(key), range).await? {
+        match read::open(&*self.store, &self.location(key), range).await? {
             Some(found) => found.bytes().await.map_err(refused),
             None => Ok(Bytes::new()),
         }
@@ -81,7 +109,7 @@ impl Blobs for ObjectBlobs {
         key: &BlobKey,
         range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
-        Ok(match read::open(&*self.store, &location(key), range).await? {
+        Ok(match read::open(&*self.store, &self.location(key), range).await? {
             Some(found) => read::pieces(found),
             None => futures::stream::empty().boxed(),
         })
@@ -91,7 +119,7 @@ impl Blobs for ObjectBlobs {
         if let Some(directory) = &self.directory {
             return directory.remove(format!("{organization}/{run}")).await;
         }
-        let prefix = Path::from_iter([organization.to_string(), run.to_string()]);
+        let prefix = self.below_prefix(Path::from_iter([organization.to_string(), run.to_string()]));
         let found = self.store.list(Some(&prefix)).map_ok(|object| object.location).boxed();
         let mut deleted = self.store.delete_stream(found);
         while let Some(outcome) = deleted.next().await {
@@ -107,9 +135,10 @@ impl Blobs for ObjectBlobs {
         if let Some(directory) = &self.directory {
             return directory.check().await;
         }
-        match self.store.head(&Path::from("check")).await.map_err(refused) {
-            Ok(_) | Err(BlobError::NotFound) => Ok(()),
-            Err(error) => Err(error),
+        // Asking for a missing object would be answered alike by a bucket that is there and by one that is not.
+        match self.store.list(Some(&self.below_prefix(Path::from("check")))).next().await {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(BlobError::Unavailable(error.to_string())),
         }
     }
 }

@@ -11,13 +11,18 @@ use tokio::runtime::Handle;
 use super::error::refused;
 use crate::{BlobError, BlobWriter};
 
-/// What a writer holds in memory at most, and the size below which a blob is one request.
-const PART: usize = 1 << 20;
+use super::uploads::Door;
 
-/// Dropping it drops the upload, which removes its temporary file.
+/// The size of parts where they cost little.
+pub(super) const SMALL_PART: usize = 1 << 20;
+
+/// Dropping it drops the upload. That of a file removes its temporary file by itself, any other goes through the door.
 pub(super) struct ObjectWriter {
     store: Arc<dyn ObjectStore>,
     path: Path,
+    /// What is held in memory at most, and the size below which a blob is one request.
+    part: usize,
+    abandoned: Option<Door>,
     pending: BytesMut,
     /// Begun with the first full part.
     upload: Option<Box<dyn MultipartUpload>>,
@@ -27,8 +32,9 @@ pub(super) struct ObjectWriter {
 }
 
 impl ObjectWriter {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path) -> Self {
-        Self { store, path, pending: BytesMut::new(), upload: None, size: 0, torn: false }
+    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path, part: usize, abandoned: Option<Door>) -> Self {
+        let pending = BytesMut::new();
+        Self { store, path, part, abandoned, pending, upload: None, size: 0, torn: false }
     }
 
     fn refuse_if_torn(&self) -> Result<(), BlobError> {
@@ -62,10 +68,10 @@ impl BlobWriter for ObjectWriter {
         self.refuse_if_torn()?;
         self.torn = true;
         while !bytes.is_empty() {
-            let fits = bytes.len().min(PART - self.pending.len());
+            let fits = bytes.len().min(self.part - self.pending.len());
             self.pending.extend_from_slice(&bytes.split_to(fits));
             self.size += fits as u64;
-            if self.pending.len() == PART {
+            if self.pending.len() == self.part {
                 self.send_pending().await?;
             }
         }
@@ -83,6 +89,15 @@ impl BlobWriter for ObjectWriter {
             None => self.store.put(&self.path, PutPayload::from(self.pending.split().freeze())).await,
         }
         .map_err(refused)?;
+        self.upload = None;
         Ok(self.size)
+    }
+}
+
+impl Drop for ObjectWriter {
+    fn drop(&mut self) {
+        if let (Some(upload), Some(abandoned)) = (self.upload.take(), &self.abandoned) {
+            abandoned.leave(upload);
+        }
     }
 }
