@@ -71,6 +71,11 @@ impl ApiError {
         Self { internal: Some(internal.into()), ..Self::new(ProblemCode::Internal, detail) }
     }
 
+    /// A worker waits for an upgrade, so it need not ask often.
+    pub fn unsupported_protocol(detail: String) -> Self {
+        Self { retry_after_seconds: Some(30), ..Self::new(ProblemCode::UnsupportedProtocol, detail) }
+    }
+
     fn storage_full() -> Self {
         let detail = "The server's disk is full. Free some space, or delete old runs.";
         Self { retry_after_seconds: Some(30), ..Self::new(ProblemCode::StorageFull, detail) }

@@ -5,17 +5,20 @@
 //! that no request keeps.
 
 pub mod artifacts;
+pub mod backends;
 pub mod background;
 pub mod config;
 pub mod error;
 pub mod extract;
 pub mod logs;
 mod pace;
+pub mod process;
 pub mod routes;
 pub mod services;
 mod sse;
 pub mod state;
 mod trace;
+pub mod worker_tokens;
 
 use std::sync::Arc;
 
@@ -27,6 +30,7 @@ use tokio::sync::OnceCell;
 
 use crate::config::ProducerConfig;
 use crate::state::{App, Parts, Wakes};
+use crate::worker_tokens::WorkerTokens;
 
 /// A producer, ready to serve.
 #[derive(Clone)]
@@ -35,11 +39,11 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Takes the parts together. `worker_token` is what workers must present.
+    /// Takes the parts together. `worker_tokens` is what workers must present.
     pub async fn new(
         config: ProducerConfig,
         parts: Parts,
-        worker_token: &str,
+        worker_tokens: impl Into<WorkerTokens>,
         metrics: Option<Metrics>,
         shutdown: Shutdown,
     ) -> Result<Self, StoreError> {
@@ -55,17 +59,28 @@ impl Producer {
             metrics,
             shutdown,
             installation,
-            worker_token_hash: services::credentials::hash(worker_token),
+            worker_tokens: worker_tokens.into(),
+            retired: Shutdown::new(),
             parts,
             config,
         };
         Ok(Self { app: Arc::new(app) })
     }
 
-    /// For a start that knows to be alone (embedded mode holds a lock): no former worker can still be at work, and the
-    /// queue is empty. Ends every lease and publishes what was queued, so that nothing waits for a timeout.
+    /// For a start that knows to be alone (embedded mode holds a lock): no former worker can still be at work. Ends every
+    /// lease, so that nothing waits for it to run out.
     pub async fn recover_alone(&self) -> Result<(), error::ApiError> {
         background::recovery::recover_alone(&self.app).await
+    }
+
+    /// For a start with a queue that begins empty: publishes what was queued, so that nothing waits to be missed.
+    pub async fn publish_again(&self) -> Result<(), error::ApiError> {
+        background::recovery::publish_again(&self.app).await
+    }
+
+    /// Tells load balancers to send nothing more: it is not ready from now on, and goes on serving until the shutdown.
+    pub fn retire(&self) {
+        self.app.retired.trigger();
     }
 
     /// What handlers and reconcilers work with: for driving single passes.

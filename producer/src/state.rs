@@ -21,6 +21,7 @@ use crate::extract::KeyCache;
 use crate::logs::LogService;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
+use crate::worker_tokens::WorkerTokens;
 
 /// The parts a producer is built from; which backends they are is not its business.
 #[derive(Clone)]
@@ -46,8 +47,10 @@ pub struct App {
     pub metrics: Option<Metrics>,
     pub shutdown: Shutdown,
     pub installation: InstallationId,
-    /// What the worker API accepts as credentials, hashed.
-    pub worker_token_hash: [u8; 32],
+    /// What the worker API accepts as credentials.
+    pub worker_tokens: WorkerTokens,
+    /// Triggered when this replica is about to end, and not ready any more.
+    pub retired: Shutdown,
 }
 
 /// Asks reconcilers for a pass soon.

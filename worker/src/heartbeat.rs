@@ -44,6 +44,7 @@ async fn try_register(shared: &Shared) -> Result<Registered, ProducerError> {
         slots: config.slots,
     };
     let registered = within(config.bounds.call, shared.producer.register(&register)).await?;
+    shared.contact.answered();
     shared.leases.set_fence(Duration::from_millis(registered.fence_ms));
     Ok(registered)
 }
@@ -70,6 +71,7 @@ pub(crate) async fn beat(shared: Arc<Shared>, period: Duration) {
                     tracing::info!(failures, "heartbeats are answered again");
                 }
                 failures = 0;
+                shared.contact.answered();
                 take_in(&shared, &heartbeat.leases, answer, sent_at).await;
             }
             Err(error) => {

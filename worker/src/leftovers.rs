@@ -13,15 +13,24 @@ use crate::shared::Shared;
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const LIST_BOUND: Duration = Duration::from_secs(30);
 
-/// Looks now and every period, until it is dropped.
+/// Looks now, every period and whenever the engine comes back, until it is dropped.
 pub(crate) async fn remove_leftovers(shared: Arc<Shared>) {
+    let mut trouble = shared.engine.trouble();
     loop {
         let mut pause = shared.config.leftovers_period;
         if let Err(error) = remove_once(&shared).await {
             tracing::warn!(error, "cannot look for leftovers; looking again soon");
             pause = pause.min(AFTER_FAILURE);
         }
-        tokio::time::sleep(pause).await;
+        let back = async {
+            // An error says that the worker is gone, and this with it.
+            let _ = trouble.wait_for(Option::is_some).await;
+            let _ = trouble.wait_for(Option::is_none).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = back => {}
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::WorkerConfig;
+use crate::contact::Contact;
 use crate::disk::DiskState;
 use crate::engine::Engine;
 use crate::lease::Leases;
@@ -18,6 +19,7 @@ use crate::producer::Producer;
 
 pub(crate) struct Shared {
     pub config: WorkerConfig,
+    pub contact: Arc<Contact>,
     pub producer: Arc<dyn Producer>,
     pub queue: Arc<dyn Queue>,
     pub executor: Arc<dyn Executor>,

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::config::WorkerConfig;
 use crate::consumer::consume;
+use crate::contact::Contact;
 use crate::disk::{DiskState, measure, watch_disk};
 use crate::engine::{Engine, watch_engine};
 use crate::heartbeat::{beat, listen, register};
@@ -32,11 +33,17 @@ pub struct WorkerParts {
 pub struct Worker {
     parts: WorkerParts,
     config: WorkerConfig,
+    contact: Arc<Contact>,
 }
 
 impl Worker {
     pub fn new(parts: WorkerParts, config: WorkerConfig) -> Self {
-        Self { parts, config }
+        Self { parts, config, contact: Arc::default() }
+    }
+
+    /// What is known of the producer, while this runs.
+    pub fn contact(&self) -> Arc<Contact> {
+        Arc::clone(&self.contact)
     }
 
     /// Registers, then takes and carries out runs until the shutdown is triggered. Then it takes no more, gives what runs
@@ -79,6 +86,7 @@ impl Worker {
             attempts: TaskGroup::new(),
             cleanup: TaskGroup::new(),
             config: self.config,
+            contact: self.contact,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use gantry_producer::backends::{BackendConfig, Composition};
 use gantry_producer::config::ProducerConfig;
 use gantry_service_kit::config::{ConfigErrors, Effective, Source};
-use gantry_service_kit::telemetry::{LogFilter, LogFormat};
+use gantry_service_kit::telemetry::TelemetryConfig;
 
 use crate::args::UpArgs;
 
@@ -19,9 +20,11 @@ pub struct UpConfig {
     pub executor: ExecutorChoice,
     pub slots: u32,
     pub docker_host: String,
-    pub log_filter: LogFilter,
-    pub log_format: LogFormat,
+    pub telemetry: TelemetryConfig,
     pub producer: ProducerConfig,
+    pub backends: BackendConfig,
+    /// How long a store that is a server may be away at the start.
+    pub store_patience: Duration,
     /// What runs get to end by themselves once a shutdown began.
     pub drain_grace: Duration,
     /// Percent of free disk space below which no runs are taken; 0 turns that off.
@@ -109,14 +112,18 @@ fn read(mut source: Source) -> Result<(UpConfig, Effective), ConfigErrors> {
     source.alias_as("listen", "PORT", |port| format!("127.0.0.1:{port}"));
     source.alias("docker_host", "DOCKER_HOST");
     let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get() as u32);
+    let listen = source.parse("listen", SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let data_dir = source.path("data_dir", crate::data_dir::default());
+    let backends = BackendConfig::read(&mut source, Composition::OneProcess { data_dir: &data_dir });
     let config = UpConfig {
-        listen: source.parse("listen", SocketAddr::from(([127, 0, 0, 1], 8080))),
-        data_dir: source.path("data_dir", crate::data_dir::default()),
+        listen,
+        data_dir,
+        backends,
+        store_patience: source.duration("store_patience", Duration::from_secs(60)),
         executor: source.parse("executor", ExecutorChoice::Auto),
         slots: source.parse("slots", cores),
         docker_host: source.parse("docker_host", gantry_executor::docker::DEFAULT_HOST.to_owned()),
-        log_filter: source.parse("log.filter", LogFilter::default()),
-        log_format: source.parse("log.format", LogFormat::default()),
+        telemetry: TelemetryConfig::read(&mut source),
         producer: ProducerConfig::read(&mut source),
         drain_grace: source.duration("drain_grace", Duration::from_secs(10)),
         disk_pause_below: source.parse("disk.pause_below", 15),

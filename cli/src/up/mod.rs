@@ -1,6 +1,6 @@
 //! `gantry up`: the whole product in one process. The same producer and worker as in a cluster, on SQLite, an embedded
-//! queue, a local bus and a directory of blobs; the worker reaches the producer through the same client, without a
-//! socket in between.
+//! queue, a local bus and a directory of blobs unless servers are configured; the worker reaches the producer through the
+//! same client, without a socket in between.
 
 pub mod config;
 mod executor;
@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use gantry_blobs::ObjectBlobs;
-use gantry_bus::LocalBus;
 use gantry_client::{Transport, WorkerClient};
 use gantry_domain::id::WorkerId;
 use gantry_domain::spec::Pool;
@@ -21,13 +19,11 @@ use gantry_domain::worker::ExecutorKind;
 use gantry_executor::Owner;
 use gantry_executor::docker::DockerExecutor;
 use gantry_producer::Producer;
+use gantry_producer::backends::{self, QueueConfig};
 use gantry_producer::services::credentials;
-use gantry_producer::state::Parts;
-use gantry_queue::{EmbeddedQueue, Queue as _};
 use gantry_service_kit::http::{ServeOptions, listen, serve};
 use gantry_service_kit::shutdown::{Shutdown, TaskGroup};
-use gantry_service_kit::telemetry::{Metrics, init_logs};
-use gantry_store::sqlite::{self, SqliteOptions};
+use gantry_service_kit::telemetry::{Metrics, Telemetry, trace};
 use gantry_worker::{DiskProbe, DiskSpace, DiskWatch, Worker, WorkerConfig, WorkerParts};
 
 use crate::args::UpArgs;
@@ -40,10 +36,11 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Serves until SIGINT or SIGTERM.
 pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let (config, _) = config::load(&args)?;
-    init_logs(&config.log_filter, config.log_format);
+    let telemetry = Telemetry::start(&config.telemetry, "gantry");
     let signals = Shutdown::on_signals().context("can't listen for signals")?;
-    up(config, signals).await?;
-    Ok(ExitCode::SUCCESS)
+    let ended = up(config, signals).await;
+    telemetry.close().await;
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
@@ -52,32 +49,35 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
     let url = format!("http://{}", listener.local_addr()?);
     let metrics = Metrics::install()?;
 
-    let sqlite = sqlite::open(SqliteOptions::new(dir.join("gantry.db")))?;
-    let stores = sqlite.stores();
     let clock = Arc::new(SystemClock);
-    let first = first_start::ensure(&*stores.auth, &*clock, &dir, &url).await?;
+    let connecting = backends::connect(&config.backends, clock.clone(), config.store_patience);
+    let connected = match signals.interrupts(connecting).await {
+        None => return Ok(()),
+        Some(connected) => connected?,
+    };
+    let parts = connected.parts.clone();
+    let first = first_start::ensure(&*parts.stores.auth, &*clock, &dir, &url).await?;
     let owner = Owner {
-        installation: stores.auth.installation().await?,
+        installation: parts.stores.auth.installation().await?,
         worker: dir.id("worker-id", WorkerId::new)?,
     };
     let chosen = executor::choose(&config, &dir, owner).await?;
 
-    let queue = Arc::new(EmbeddedQueue::new());
-    let parts = Parts {
-        stores,
-        blobs: Arc::new(ObjectBlobs::directory(dir.join("blobs"))?),
-        queue: queue.clone(),
-        bus: Arc::new(LocalBus::new()),
-        clock: clock.clone(),
-    };
     let mut producer_config = config.producer.clone();
     producer_config.executor = Some(chosen.kind());
     // The producer outlives the worker: it takes in the last reports.
     let serving = Shutdown::new();
     let worker_token = credentials::new_token();
     let producer =
-        Producer::new(producer_config, parts, &worker_token, Some(metrics.clone()), serving.clone()).await?;
-    producer.recover_alone().await.map_err(|error| anyhow::anyhow!(error.detail))?;
+        Producer::new(producer_config, parts.clone(), &*worker_token, Some(metrics.clone()), serving.clone())
+            .await?;
+    // The lock on the data directory proves that nobody else works with the store in it.
+    if config.backends.is_alone(dir.path()) {
+        producer.recover_alone().await.map_err(|error| anyhow::anyhow!(error.detail))?;
+    }
+    if config.backends.queue == QueueConfig::Embedded {
+        producer.publish_again().await.map_err(|error| anyhow::anyhow!(error.detail))?;
+    }
 
     let tasks = TaskGroup::new();
     producer.spawn_reconcilers(&tasks);
@@ -90,11 +90,12 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
         });
     }
 
-    let client = WorkerClient::new(Transport::in_process(producer.worker_router()), &worker_token);
+    let transport = Transport::in_process(producer.worker_router()).with_headers(trace::propagate);
+    let client = WorkerClient::new(transport, &worker_token);
     let worker = Worker::new(
         WorkerParts {
             producer: Arc::new(client),
-            queue: queue.clone(),
+            queue: parts.queue.clone(),
             executor: chosen.executor.clone(),
             clock,
         },
@@ -118,7 +119,6 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
     }
     serving.trigger();
     server.await.context("the HTTP server broke down")?;
-    queue.close().await;
     let drained = tasks.drain(DRAIN).await;
     for name in drained.unfinished {
         tracing::warn!(task = name, "did not end in time");
@@ -128,7 +128,8 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
     {
         tracing::warn!(%error, "networks are left for the next start");
     }
-    sqlite.close().await;
+    drop((producer, parts));
+    connected.close().await;
     // Whoever supervises this process starts it again then.
     anyhow::ensure!(asked, "a part of Gantry failed, as its log says: everything was shut down in order");
     Ok(())

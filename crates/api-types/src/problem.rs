@@ -65,6 +65,8 @@ codes! {
     Internal = "internal", 500, "Something went wrong on our side";
     /// Try again after `Retry-After`.
     Unavailable = "unavailable", 503, "A part that this needs is down";
+    /// The worker and this producer are too far apart; workers wait, and are served once one of them was upgraded.
+    UnsupportedProtocol = "unsupported_protocol", 503, "The worker protocol is not understood";
     StorageFull = "storage_full", 507, "There is no space left";
 }
 

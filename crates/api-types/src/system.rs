@@ -7,9 +7,26 @@ use utoipa::ToSchema;
 /// `GET /health` and `/health/ready`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
+    /// Whether requests are to be sent here.
     pub ready: bool,
+    #[serde(default)]
+    pub status: HealthStatus,
     pub version: String,
     pub dependencies: Vec<Dependency>,
+}
+
+/// How well it goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    #[default]
+    Ok,
+    /// Requests are served; a part is down without which something waits or comes later.
+    Degraded,
+    /// A part is down without which nothing can be served.
+    Down,
+    /// This process is about to end.
+    Retiring,
 }
 
 /// A part that this one needs.
@@ -17,6 +34,9 @@ pub struct Health {
 pub struct Dependency {
     pub name: String,
     pub up: bool,
+    /// Whether nothing can be served without it.
+    #[serde(default)]
+    pub required: bool,
     /// What is wrong, when it is down.
     pub detail: Option<String>,
 }

@@ -17,6 +17,25 @@ use crate::run::Status;
 /// Carries the lease token.
 pub const LEASE_HEADER: &str = "gantry-lease";
 
+/// Carries [`PROTOCOL`] of the worker on every call; absent means 1.
+pub const PROTOCOL_HEADER: &str = "gantry-worker-protocol";
+
+/// The version of this protocol. Fields that a peer may ignore, and new calls that it may miss, leave it as it is: both
+/// sides ignore what they do not know. It grows when one side has to understand the other anew.
+pub const PROTOCOL: u32 = 1;
+
+/// The oldest version that a producer still serves: during a rolling upgrade workers are older than producers, or newer.
+pub const OLDEST_PROTOCOL: u32 = 1;
+
+/// Answer to `GET /worker/v1/hello`: whose worker this is, before it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    pub installation: InstallationId,
+    /// The producer's.
+    pub version: String,
+    pub protocol: u32,
+}
+
 /// `POST /worker/v1/register`: a worker starts, or comes back after the producer forgot it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -109,6 +110,13 @@ type InProcess = dyn Fn(Request<Body>) -> BoxFuture<'static, Result<Answer, BoxE
 
 struct Http {
     client: Client<HttpsConnector<HttpConnector>, Body>,
+    /// Replicas of one producer; at least one.
+    targets: Vec<Target>,
+    /// Which of them is asked, until it does not answer.
+    current: AtomicUsize,
+}
+
+struct Target {
     scheme: Scheme,
     authority: Authority,
     /// What precedes every path, without a slash at its end.
@@ -123,19 +131,9 @@ impl fmt::Debug for Transport {
 
 impl Transport {
     /// Through a socket to `http://…` or `https://…` (roots of the Mozilla list), with a pool of kept-alive connections.
+    /// Several addresses, separated by commas, are replicas: when one does not answer, the next is asked.
     pub fn http(base_url: &str) -> Result<Self, InvalidBaseUrl> {
-        let invalid = || InvalidBaseUrl { url: base_url.to_owned() };
-        let parts = base_url.trim().parse::<Uri>().map_err(|_| invalid())?.into_parts();
-        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(invalid()) };
-        let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
-        if (scheme != Scheme::HTTP && scheme != Scheme::HTTPS)
-            || query.is_some()
-            || authority.as_str().contains('@')
-        {
-            return Err(invalid());
-        }
-        let prefix =
-            parts.path_and_query.map_or(String::new(), |path| path.path().trim_end_matches('/').to_owned());
+        let targets = base_url.split(',').map(Target::parse).collect::<Result<Vec<_>, _>>()?;
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -150,7 +148,7 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .build(connector);
-        Ok(Self::over(Way::Http(Box::new(Http { client, scheme, authority, prefix }))))
+        Ok(Self::over(Way::Http(Box::new(Http { client, targets, current: AtomicUsize::new(0) }))))
     }
 
     /// Straight into `service`, such as the producer's router: no socket, no serialization of the request's head.
@@ -186,7 +184,7 @@ impl Transport {
     /// Where it leads, for messages.
     pub fn address(&self) -> String {
         match &*self.way {
-            Way::Http(http) => format!("{}://{}{}", http.scheme, http.authority, http.prefix),
+            Way::Http(http) => http.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
             Way::InProcess(_) => "this process".to_owned(),
         }
     }
@@ -200,21 +198,98 @@ impl Transport {
             Way::InProcess(call) => {
                 call(request).await.map_err(|error| TransportError::Broken(error.to_string()))
             }
-            Way::Http(http) => {
-                *request.uri_mut() = http.absolute(request.uri())?;
-                match http.client.request(request).await {
-                    Ok(answer) => Ok(answer.map(|body| UnsyncBoxBody::new(body.map_err(Into::into)))),
-                    Err(error) if error.is_connect() => {
-                        Err(TransportError::Connect { address: self.address(), reason: root_cause(&error) })
-                    }
-                    Err(error) => Err(TransportError::Broken(root_cause(&error))),
+            Way::Http(http) => http.send(request).await,
+        }
+    }
+}
+
+impl Http {
+    /// Asks the current replica; one that nothing was sent to is passed over at once, for a body that is still at hand.
+    async fn send(&self, mut request: Request<Body>) -> Result<Answer, TransportError> {
+        let path = request.uri().clone();
+        let mut passed_over = 0;
+        loop {
+            let turn = Turn::take(self);
+            let target = &self.targets[turn.asked];
+            *request.uri_mut() = target.absolute(&path)?;
+            let again = again(&request);
+            let error = match self.client.request(request).await {
+                Ok(answer) => {
+                    turn.answered();
+                    return Ok(answer.map(|body| UnsyncBoxBody::new(body.map_err(Into::into))));
+                }
+                Err(error) => error,
+            };
+            if !error.is_connect() {
+                return Err(TransportError::Broken(root_cause(&error)));
+            }
+            passed_over += 1;
+            match again {
+                Some(again) if passed_over < self.targets.len() => request = again,
+                _ => {
+                    let address = target.to_string();
+                    return Err(TransportError::Connect { address, reason: root_cause(&error) });
                 }
             }
         }
     }
 }
 
-impl Http {
+/// One replica being asked. Unless it answers, also when the caller has waited long enough, the next one has its turn.
+struct Turn<'a> {
+    http: &'a Http,
+    asked: usize,
+    answered: bool,
+}
+
+impl<'a> Turn<'a> {
+    fn take(http: &'a Http) -> Self {
+        let asked = http.current.load(Ordering::Relaxed) % http.targets.len();
+        Self { http, asked, answered: false }
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let next = (self.asked + 1) % self.http.targets.len();
+            // Somebody else may have moved on already.
+            let _ =
+                self.http.current.compare_exchange(self.asked, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The same request once more, if its body can be sent twice.
+fn again(request: &Request<Body>) -> Option<Request<Body>> {
+    let Inner::Full(bytes) = &request.body().0 else { return None };
+    let mut again = Request::new(Body(Inner::Full(bytes.clone())));
+    *again.method_mut() = request.method().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
+}
+
+impl Target {
+    fn parse(base_url: &str) -> Result<Self, InvalidBaseUrl> {
+        let invalid = || InvalidBaseUrl { url: base_url.to_owned() };
+        let parts = base_url.trim().parse::<Uri>().map_err(|_| invalid())?.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(invalid()) };
+        let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
+        if (scheme != Scheme::HTTP && scheme != Scheme::HTTPS)
+            || query.is_some()
+            || authority.as_str().contains('@')
+        {
+            return Err(invalid());
+        }
+        let prefix =
+            parts.path_and_query.map_or(String::new(), |path| path.path().trim_end_matches('/').to_owned());
+        Ok(Self { scheme, authority, prefix })
+    }
+
     fn absolute(&self, path: &Uri) -> Result<Uri, TransportError> {
         let path = path.path_and_query().map_or("/", PathAndQuery::as_str);
         Uri::builder()
@@ -223,6 +298,12 @@ impl Http {
             .path_and_query(format!("{}{path}", self.prefix))
             .build()
             .map_err(|error| TransportError::Broken(error.to_string()))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.prefix)
     }
 }
 
@@ -245,12 +326,20 @@ mod tests {
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("https://gantry.example/", "https://gantry.example"),
             ("https://example.com/tools/gantry/", "https://example.com/tools/gantry"),
+            ("http://a:3000, http://b:3000/", "http://a:3000 or http://b:3000"),
         ] {
             assert_eq!(Transport::http(given).unwrap().address(), kept);
         }
-        for bad in
-            ["", "localhost", "localhost:8080", "ftp://host", "http://", "http://me@host", "http://h/?q=1"]
-        {
+        for bad in [
+            "",
+            "localhost",
+            "localhost:8080",
+            "ftp://host",
+            "http://",
+            "http://me@host",
+            "http://h/?q=1",
+            "http://a,b",
+        ] {
             assert!(Transport::http(bad).is_err(), "{bad}");
         }
     }

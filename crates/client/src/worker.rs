@@ -5,7 +5,8 @@ use futures::Stream;
 use gantry_api_types::log::{LOG_BATCH, encode_batch};
 use gantry_api_types::worker::{
     ArtifactsAnswer, Claim, Finish, Finished, Grant, Heartbeat, HeartbeatAnswer, LEASE_HEADER, Leave,
-    LogAnswer, OverAnswer, OverQuestion, Register, Registered, ReportedState, StateAnswer, StateReport,
+    LogAnswer, OverAnswer, OverQuestion, PROTOCOL, PROTOCOL_HEADER, Register, Registered, ReportedState,
+    StateAnswer, StateReport, Welcome,
 };
 use gantry_domain::id::{RunId, WorkerId};
 use gantry_domain::log::LogChunk;
@@ -16,6 +17,7 @@ use crate::call::{Call, Caller};
 use crate::error::ClientError;
 use crate::transport::{Body, BoxError, Transport};
 
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(PROTOCOL_HEADER);
 const LEASE: HeaderName = HeaderName::from_static(LEASE_HEADER);
 
 /// Calls of the worker protocol with a worker token. Cheap to clone.
@@ -29,28 +31,33 @@ impl WorkerClient {
         Self { caller: Caller::new(transport, worker_token) }
     }
 
+    /// Whose producer answers.
+    pub async fn hello(&self) -> Result<Welcome, ClientError> {
+        self.call(Method::GET, "/worker/v1/hello").answer().await
+    }
+
     pub async fn register(&self, register: &Register) -> Result<Registered, ClientError> {
-        self.caller.post("/worker/v1/register").json(register).answer().await
+        self.call(Method::POST, "/worker/v1/register").json(register).answer().await
     }
 
     /// Renews the worker's leases; the answer carries signals for them.
     pub async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, ClientError> {
-        self.caller.post("/worker/v1/heartbeat").json(heartbeat).answer().await
+        self.call(Method::POST, "/worker/v1/heartbeat").json(heartbeat).answer().await
     }
 
     /// The worker is gone for good, and holds nothing.
     pub async fn leave(&self, worker: WorkerId) -> Result<(), ClientError> {
-        self.caller.post("/worker/v1/leave").json(&Leave { worker }).done().await
+        self.call(Method::POST, "/worker/v1/leave").json(&Leave { worker }).done().await
     }
 
     /// Which of these attempts have nothing left to do.
     pub async fn over(&self, question: &OverQuestion) -> Result<OverAnswer, ClientError> {
-        self.caller.post("/worker/v1/attempts/over").json(question).answer().await
+        self.call(Method::POST, "/worker/v1/attempts/over").json(question).answer().await
     }
 
     /// Takes the run of a message; stale or gone means: acknowledge and forget.
     pub async fn claim(&self, run: RunId, claim: &Claim) -> Result<Grant, ClientError> {
-        self.caller.post(&path(run, "claim")).json(claim).answer().await
+        self.call(Method::POST, &path(run, "claim")).json(claim).answer().await
     }
 
     /// `Starting` must be answered before the command starts.
@@ -101,7 +108,11 @@ impl WorkerClient {
     }
 
     fn leased(&self, method: Method, run: RunId, verb: &str, lease: &LeaseToken) -> Call<'_> {
-        self.caller.call(method, &path(run, verb)).header(LEASE, lease.as_str())
+        self.call(method, &path(run, verb)).header(LEASE, lease.as_str())
+    }
+
+    fn call(&self, method: Method, path: &str) -> Call<'_> {
+        self.caller.call(method, path).header(PROTOCOL_VERSION, &PROTOCOL.to_string())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A start that knows to be alone.
+//! A start that knows something: that it is alone, or that its queue is empty.
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -11,7 +11,7 @@ const BATCH: u32 = 500;
 /// Enough that their writes share a commit.
 const TOGETHER: usize = 64;
 
-/// Ends every lease and publishes every queued run again.
+/// Ends every lease: no former worker can still be at work.
 pub async fn recover_alone(app: &App) -> ApiResult<()> {
     loop {
         let leased = app.parts.stores.runs.leased(None, BATCH).await?;
@@ -27,7 +27,11 @@ pub async fn recover_alone(app: &App) -> ApiResult<()> {
             return Err(ApiError::internal("leases of a former process cannot be ended"));
         }
     }
-    // Everything queued: the embedded queue begins empty.
+    Ok(())
+}
+
+/// Publishes every queued run again.
+pub async fn publish_again(app: &App) -> ApiResult<()> {
     let all = app.now() + std::time::Duration::from_secs(365 * 86_400);
     for run in app.parts.stores.runs.unclaimed(all, u32::MAX).await? {
         dispatch::publish(app, &run).await;

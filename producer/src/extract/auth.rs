@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use gantry_api_types::problem::ProblemCode;
+use gantry_api_types::worker::{OLDEST_PROTOCOL, PROTOCOL, PROTOCOL_HEADER};
 use gantry_domain::run::{Actor, LeaseToken};
 use gantry_store::ApiKey;
 
@@ -16,6 +17,7 @@ use crate::error::ApiError;
 use crate::services::accept::Caller;
 use crate::services::credentials;
 use crate::state::App;
+use crate::worker_tokens::Allowed;
 
 /// How long a looked-up key is believed: a revoked one works that much longer at most.
 const BELIEVED_FOR: Duration = Duration::from_secs(3);
@@ -75,18 +77,44 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
-/// Proof that a worker calls.
-pub struct WorkerAuth;
+/// Proof that a worker calls, and for which pools.
+pub struct WorkerAuth(pub Allowed);
 
 impl FromRequestParts<Arc<App>> for WorkerAuth {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        // Hashes are compared, so the time taken says nothing about the token.
-        match bearer(parts) {
-            Some(token) if credentials::hash(token) == app.worker_token_hash => Ok(Self),
-            _ => Err(unauthorized("Workers authenticate with the worker token.")),
-        }
+        let allowed = bearer(parts).and_then(|token| app.worker_tokens.check(token));
+        allowed.map(Self).ok_or_else(|| unauthorized("Workers authenticate with the worker token."))
+    }
+}
+
+/// Proof that the worker speaks a version of the protocol that is understood here; asked before something begins. What
+/// goes on already is not broken off.
+pub struct Spoken;
+
+impl FromRequestParts<Arc<App>> for Spoken {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        let spoken = match parts.headers.get(PROTOCOL_HEADER) {
+            None => Some(1),
+            Some(version) => version.to_str().ok().and_then(|version| version.parse::<u32>().ok()),
+        };
+        let what = match spoken {
+            Some(OLDEST_PROTOCOL..=PROTOCOL) => return Ok(Self),
+            Some(version @ 0..OLDEST_PROTOCOL) => {
+                format!("version {version}, which is too old: upgrade the worker")
+            }
+            Some(version) => format!("version {version}, which is too new: upgrade the producers first"),
+            None => "no version that can be read".to_owned(),
+        };
+        Err(ApiError::new(
+            ProblemCode::UnsupportedProtocol,
+            format!(
+                "This producer understands versions {OLDEST_PROTOCOL} to {PROTOCOL} of the worker protocol; the worker speaks {what}."
+            ),
+        ))
     }
 }
 

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gantry_api_types::problem::{Problem, ProblemCode};
 use gantry_api_types::system::{
-    Dependency, Health, QueueDepth, QueueDepths, Reconciler, Reconcilers, Version,
+    Dependency, Health, HealthStatus, QueueDepth, QueueDepths, Reconciler, Reconcilers, Version,
 };
 use gantry_blobs::BlobError;
 use gantry_domain::spec::Pool;
@@ -87,14 +87,15 @@ fn down(name: &str, error: &dyn std::fmt::Display, public: &str) -> String {
 }
 
 async fn check(app: &App) -> Health {
-    let bounded = |name: &str, result: Result<Result<(), String>, tokio::time::error::Elapsed>| {
-        let detail = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(detail)) => Some(detail),
-            Err(_) => Some(format!("does not answer within {} seconds", CHECK_TIMEOUT.as_secs())),
+    let bounded =
+        |name: &str, required: bool, result: Result<Result<(), String>, tokio::time::error::Elapsed>| {
+            let detail = match result {
+                Ok(Ok(())) => None,
+                Ok(Err(detail)) => Some(detail),
+                Err(_) => Some(format!("does not answer within {} seconds", CHECK_TIMEOUT.as_secs())),
+            };
+            Dependency { name: name.to_owned(), up: detail.is_none(), required, detail }
         };
-        Dependency { name: name.to_owned(), up: detail.is_none(), detail }
-    };
     let store = async {
         app.parts.stores.auth.check().await.map_err(|error| match &error {
             StoreError::Unavailable(_) => down("store", &error, "cannot be reached"),
@@ -117,12 +118,27 @@ async fn check(app: &App) -> Health {
         tokio::time::timeout(CHECK_TIMEOUT, blobs),
         tokio::time::timeout(CHECK_TIMEOUT, queue),
     );
-    let dependencies = vec![bounded("store", store), bounded("blobs", blobs), bounded("queue", queue)];
-    Health {
-        ready: dependencies.iter().all(|dependency| dependency.up) && !app.shutdown.is_triggered(),
-        version: VERSION.to_owned(),
-        dependencies,
-    }
+    let events = match app.parts.bus.is_degraded() {
+        true => Err("cannot be reached: what happens elsewhere shows a little later".to_owned()),
+        false => Ok(()),
+    };
+    let dependencies = vec![
+        bounded("store", true, store),
+        bounded("blobs", false, blobs),
+        bounded("queue", false, queue),
+        bounded("events", false, Ok(events)),
+    ];
+    let status = if app.retired.is_triggered() || app.shutdown.is_triggered() {
+        HealthStatus::Retiring
+    } else if dependencies.iter().any(|dependency| dependency.required && !dependency.up) {
+        HealthStatus::Down
+    } else if dependencies.iter().any(|dependency| !dependency.up) {
+        HealthStatus::Degraded
+    } else {
+        HealthStatus::Ok
+    };
+    let ready = matches!(status, HealthStatus::Ok | HealthStatus::Degraded);
+    Health { ready, status, version: VERSION.to_owned(), dependencies }
 }
 
 /// Everything about health, for a person.
@@ -137,7 +153,7 @@ pub async fn live() -> &'static str {
     "alive\n"
 }
 
-/// Whether requests can be served; names what is down.
+/// Whether requests can be served; names what is down. Without the broker they are: runs are accepted and wait.
 #[utoipa::path(get, path = "/health/ready", operation_id = "ready", tag = "system", security(()),
     responses((status = 200, body = Health), (status = 503, body = Health)))]
 pub async fn ready(State(app): State<Arc<App>>) -> Response {

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{post, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use gantry_api_types::problem::ProblemCode;
 use gantry_api_types::worker::{
     ArtifactsAnswer, Claim, Finish, Finished, Grant, Heartbeat, HeartbeatAnswer, Leave, LogAnswer,
-    OverAnswer, OverQuestion, Register, Registered, StateAnswer, StateReport,
+    OverAnswer, OverQuestion, PROTOCOL, Register, Registered, StateAnswer, StateReport, Welcome,
 };
 use gantry_domain::log::MAX_CHUNK_BYTES;
 
 use crate::error::{ApiError, ApiResult};
-use crate::extract::auth::Lease;
+use crate::extract::auth::{Lease, Spoken};
 use crate::extract::json::read;
 use crate::extract::run::WorkerRunPath;
 use crate::extract::{ApiJson, WorkerAuth};
@@ -24,6 +24,7 @@ use crate::state::App;
 
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
+        .route("/worker/v1/hello", get(hello))
         .route("/worker/v1/register", post(register))
         .route("/worker/v1/heartbeat", post(beat))
         .route("/worker/v1/leave", post(leave))
@@ -37,8 +38,28 @@ pub fn routes() -> Router<Arc<App>> {
 
 type Shared = State<Arc<App>>;
 
-async fn register(State(app): Shared, _: WorkerAuth, body: ApiJson<Register>) -> ApiResult<Json<Registered>> {
+async fn register(
+    State(app): Shared,
+    WorkerAuth(allowed): WorkerAuth,
+    _: Spoken,
+    body: ApiJson<Register>,
+) -> ApiResult<Json<Registered>> {
+    if !allowed.pool(&body.value.pool) {
+        return Err(ApiError::new(
+            ProblemCode::Unauthorized,
+            format!("This worker token is not good for pool {}.", body.value.pool),
+        ));
+    }
     heartbeat::register(&app, body.value).await.map(Json)
+}
+
+/// What a worker needs to know before it can begin.
+async fn hello(State(app): Shared, _: WorkerAuth, _: Spoken) -> Json<Welcome> {
+    Json(Welcome {
+        installation: app.installation,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL,
+    })
 }
 
 async fn beat(
@@ -60,11 +81,12 @@ async fn over(State(app): Shared, _: WorkerAuth, body: ApiJson<OverQuestion>) ->
 
 async fn claim_run(
     State(app): Shared,
-    _: WorkerAuth,
+    WorkerAuth(allowed): WorkerAuth,
+    _: Spoken,
     WorkerRunPath(run): WorkerRunPath,
     body: ApiJson<Claim>,
 ) -> ApiResult<Json<Grant>> {
-    claim::claim(&app, run, body.value).await.map(Json)
+    claim::claim(&app, run, body.value, &allowed).await.map(Json)
 }
 
 async fn state(

@@ -2,7 +2,7 @@
 
 use gantry_api_types::worker::{Claim, Grant};
 use gantry_domain::id::{RunId, WorkerId};
-use gantry_domain::run::{Claimed, Lease, LeaseToken, Run};
+use gantry_domain::run::{Claimed, Lease, LeaseToken, Refused, Run};
 use gantry_domain::time::Timestamp;
 use gantry_store::{Durability, LeaseRef, Renewal};
 
@@ -11,9 +11,10 @@ use crate::services::environment;
 use crate::services::transition::{Scope, Unchanged, change};
 use crate::state::App;
 use crate::trace;
+use crate::worker_tokens::Allowed;
 
-/// Grants the lease, or the same one again for the same claim.
-pub async fn claim(app: &App, id: RunId, claim: Claim) -> ApiResult<Grant> {
+/// Grants the lease, or the same one again for the same claim. A token of another pool is as good as none.
+pub async fn claim(app: &App, id: RunId, claim: Claim, allowed: &Allowed) -> ApiResult<Grant> {
     let now = app.now();
     let lease = Lease {
         worker: claim.worker,
@@ -24,6 +25,7 @@ pub async fn claim(app: &App, id: RunId, claim: Claim) -> ApiResult<Grant> {
         started: false,
     };
     let decide = |run: &Run| match run.claim(lease.clone(), now)? {
+        _ if !allowed.pool(&run.spec.pool) => Err(Refused::Stale),
         Claimed::Granted(next) => Ok(Some(next)),
         Claimed::Repeated => Ok(None),
     };

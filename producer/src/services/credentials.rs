@@ -23,6 +23,18 @@ pub fn looks_like_api_key(text: &str) -> bool {
     hex(&hash(body)[..3]) == check
 }
 
+/// Whether a key that somebody configured is one of ours, and random.
+pub fn check_strength(key: &str) -> Result<(), String> {
+    let mut letters: Vec<_> = key.strip_prefix(API_KEY_PREFIX).unwrap_or_default().bytes().collect();
+    letters.sort_unstable();
+    letters.dedup();
+    // 46 random digits have 10 different ones but for one time in millions.
+    match looks_like_api_key(key) && letters.len() >= 10 {
+        true => Ok(()),
+        false => Err("is not a strong API key: use one that `gantry-producer new-key` prints".to_owned()),
+    }
+}
+
 /// SHA-256: enough for secrets with full entropy.
 pub fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
@@ -51,6 +63,16 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_random_keys_are_strong() {
+        assert_eq!(check_strength(&new_api_key()), Ok(()));
+        let zeros = "0".repeat(40);
+        let check = hex(&hash(&zeros)[..3]);
+        assert!(looks_like_api_key(&format!("gantry_{zeros}{check}")));
+        assert!(check_strength(&format!("gantry_{zeros}{check}")).is_err());
+        assert!(check_strength("gantry_secret").is_err());
+    }
 
     #[test]
     fn a_mistyped_key_is_recognised() {

@@ -109,6 +109,10 @@ async fn provoke(code: ProblemCode) -> (Answer, &'static str) {
             mood.unavailable();
             (installation.get(&missing).await, "Try again")
         }
+        ProblemCode::UnsupportedProtocol => (
+            worker.speaking("2").call(Method::GET, "/worker/v1/hello", None, Value::Null).await,
+            "upgrade the producers first",
+        ),
         ProblemCode::StorageFull => {
             mood.full();
             (installation.post("/api/v1/runs", spec()).await, "Free some space")

@@ -556,6 +556,7 @@ async fn a_start_that_is_alone_takes_everything_back_at_once() {
     assert_eq!(before.run, queued);
 
     installation.producer.recover_alone().await.unwrap();
+    installation.producer.publish_again().await.unwrap();
     assert_eq!(installation.status(running.run).await, Status::Pending);
     assert_eq!(installation.status(final_one.run).await, Status::Error);
     is_fenced(&worker, &running).await;
@@ -563,6 +564,7 @@ async fn a_start_that_is_alone_takes_everything_back_at_once() {
     assert_eq!((again.run, again.dispatch), (queued, before.dispatch));
     assert_eq!(installation.take().await, None);
     installation.producer.recover_alone().await.unwrap();
+    installation.producer.publish_again().await.unwrap();
 }
 
 #[tokio::test]

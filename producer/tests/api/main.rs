@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod deleting;
+mod deployment;
 mod errors;
 mod fairness;
 mod fuzz;

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use gantry_api_types::worker::{Claim, Grant, HeartbeatAnswer, LEASE_HEADER};
+use gantry_api_types::worker::{Claim, Grant, HeartbeatAnswer, LEASE_HEADER, PROTOCOL_HEADER};
 use gantry_domain::id::{ClaimId, DispatchId, RunId, WorkerId};
 use gantry_domain::run::LeaseToken;
 use gantry_domain::spec::Pool;
@@ -15,6 +15,8 @@ use crate::installation::{Answer, Installation, WORKER_TOKEN, answer};
 pub struct FakeWorker<'a> {
     pub installation: &'a Installation,
     pub id: WorkerId,
+    /// What it says of the protocol; older workers say nothing.
+    pub protocol: Option<&'static str>,
 }
 
 /// A claimed run.
@@ -43,12 +45,22 @@ impl<'a> FakeWorker<'a> {
     }
 
     pub async fn register_in(installation: &'a Installation, pool: &Pool, slots: u32) -> Self {
-        let worker = Self { installation, id: WorkerId::new() };
+        let worker = Self { installation, id: WorkerId::new(), protocol: Some("1") };
         let body = json!({
             "worker": worker.id, "name": "fake", "version": "0", "pool": pool, "executor": "fake", "slots": slots,
         });
         worker.call(Method::POST, "/worker/v1/register", None, body).await.expect(200);
         worker
+    }
+
+    /// The same worker with another version of the protocol.
+    pub fn speaking(self, protocol: &'static str) -> Self {
+        Self { protocol: Some(protocol), ..self }
+    }
+
+    /// The same worker as it was before versions were told.
+    pub fn of_old(self) -> Self {
+        Self { protocol: None, ..self }
     }
 
     pub async fn call(&self, method: Method, path: &str, lease: Option<&LeaseToken>, body: Value) -> Answer {
@@ -70,6 +82,9 @@ impl<'a> FakeWorker<'a> {
             .header("content-type", content_type);
         if let Some(lease) = lease {
             request = request.header(LEASE_HEADER, lease.as_str());
+        }
+        if let Some(protocol) = self.protocol {
+            request = request.header(PROTOCOL_HEADER, protocol);
         }
         answer(&self.installation.worker_api, request.body(body.into()).unwrap()).await
     }

@@ -8,7 +8,7 @@ use gantry_api_types::Page;
 use gantry_api_types::problem::{Problem, ProblemCode};
 use gantry_api_types::request::CreateRun;
 use gantry_api_types::run::Artifact;
-use gantry_api_types::system::Health;
+use gantry_api_types::system::{Health, HealthStatus};
 use gantry_api_types::worker::{ArtifactsAnswer, LogAnswer, ReportedState};
 use gantry_client::{
     ApiClient, ByteRange, ClientError, LogQuery, RetryPolicy, Transport, TransportError, WorkerClient, retry,
@@ -79,7 +79,8 @@ async fn an_answer_of_a_proxy_is_no_success_and_may_pass() {
 
 #[tokio::test]
 async fn not_being_ready_is_an_answer() {
-    let health = Health { ready: false, version: "1".into(), dependencies: vec![] };
+    let (status, version) = (HealthStatus::Down, "1".to_owned());
+    let health = Health { ready: false, status, version, dependencies: vec![] };
     let script = Script::default();
     script.answer(503, "application/json", serde_json::to_vec(&health).unwrap());
     assert_eq!(ApiClient::new(script.transport(), "").health().await.unwrap(), health);

@@ -28,7 +28,7 @@ fn run(status: &str) -> String {
     .to_string()
 }
 
-fn log(attempt: u32, offset: u64, text: &str) -> String {
+pub fn log(attempt: u32, offset: u64, text: &str) -> String {
     let end = offset + text.len() as u64;
     let time = "2026-01-01T00:00:00Z";
     format!(
@@ -37,7 +37,7 @@ fn log(attempt: u32, offset: u64, text: &str) -> String {
     )
 }
 
-fn end() -> String {
+pub fn end() -> String {
     format!("event: end\ndata: {}\n\n", run("passed"))
 }
 

@@ -3,4 +3,5 @@
 
 mod calls;
 mod live;
+mod replicas;
 mod scripted;

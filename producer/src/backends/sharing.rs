@@ -1,0 +1,29 @@
+//! What replicas share for convenience: live events and rate limits.
+
+use gantry_service_kit::config::{Secret, Source};
+
+use super::queue::DEFAULT_PREFIX;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SharingConfig {
+    /// Nothing: other replicas' events are found in the store a little later, and each keeps limits for itself.
+    Local,
+    Redis {
+        uri: Secret,
+        /// What names begin with; the same for all producers of an installation.
+        prefix: String,
+    },
+}
+
+impl SharingConfig {
+    pub(super) fn read(source: &mut Source) -> Self {
+        let Some(uri) = source.address("redis") else { return Self::Local };
+        let text = uri.expose().trim();
+        if text.starts_with("redis://") || text.starts_with("rediss://") {
+            let prefix = source.parse("redis_prefix", DEFAULT_PREFIX.to_owned());
+            return Self::Redis { uri: Secret::new(text), prefix };
+        }
+        source.reject("redis", "expected redis://HOST:PORT/DB or rediss://…");
+        Self::Local
+    }
+}

@@ -1,0 +1,142 @@
+//! The first start of a deployment: the organization `default` and the key that was configured. Any number of replicas may
+//! do this at once, and every start does it again.
+
+use gantry_domain::id::{KeyId, OrganizationId, UserId};
+use gantry_domain::time::Timestamp;
+use gantry_service_kit::config::Secret;
+use gantry_store::{ApiKey, AuthStore, Bootstrap, Organization, User};
+
+use crate::services::credentials;
+use crate::state::Parts;
+
+const ADMIN: &str = "admin@localhost";
+
+/// Makes what is missing. Without a key an empty installation stays empty, and the log says what to do.
+pub async fn ensure(parts: &Parts, key: Option<&Secret>) -> anyhow::Result<()> {
+    let auth = &*parts.stores.auth;
+    let Some(key) = key else {
+        if auth.first_organization().await?.is_none() {
+            tracing::warn!(
+                "there is no organization yet, so nobody can call the API: set GANTRY_BOOTSTRAP_API_KEY to a key \
+                 that `gantry-producer new-key` prints, and start again"
+            );
+        }
+        return Ok(());
+    };
+    let secret_hash = credentials::hash(key.expose());
+    let now = parts.clock.now();
+    let key = |organization| ApiKey {
+        id: id_of(&secret_hash),
+        organization,
+        name: "bootstrap".to_owned(),
+        secret_hash,
+        created_at: now,
+        revoked_at: None,
+    };
+    if let Some(organization) = auth.first_organization().await? {
+        return add(auth, &key(organization.id)).await;
+    }
+    let id = OrganizationId::new();
+    let first = first(id, key(id), now)?;
+    if auth.bootstrap(&first).await? {
+        tracing::info!(org.id = %id, "first start: made the organization `default` and its key");
+        return Ok(());
+    }
+    // Another replica was faster.
+    match auth.first_organization().await? {
+        Some(organization) => add(auth, &key(organization.id)).await,
+        None => anyhow::bail!("another replica began the installation and did not end: start again"),
+    }
+}
+
+async fn add(auth: &dyn AuthStore, key: &ApiKey) -> anyhow::Result<()> {
+    if let Some(known) = auth.key_by_hash(&key.secret_hash).await? {
+        if known.revoked_at.is_some() {
+            tracing::warn!("the key of GANTRY_BOOTSTRAP_API_KEY was revoked, and stays so");
+        }
+        return Ok(());
+    }
+    if let Err(error) = auth.add_key(key).await
+        && auth.key_by_hash(&key.secret_hash).await?.is_none()
+    {
+        return Err(error.into());
+    }
+    tracing::info!(org.id = %key.organization, "made the key of GANTRY_BOOTSTRAP_API_KEY");
+    Ok(())
+}
+
+/// The same in every replica, so that two can't both add the key.
+fn id_of(secret_hash: &[u8; 32]) -> KeyId {
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&secret_hash[..16]);
+    KeyId::from_u128(u128::from_be_bytes(bits))
+}
+
+fn first(organization: OrganizationId, key: ApiKey, now: Timestamp) -> anyhow::Result<Bootstrap> {
+    Ok(Bootstrap {
+        organization: Organization { id: organization, name: "default".to_owned(), created_at: now },
+        user: User {
+            id: UserId::new(),
+            organization,
+            email: ADMIN.to_owned(),
+            // Nobody knows it: who signs in with a password has to set one first.
+            password_hash: credentials::hash_password(&credentials::new_token())?,
+            created_at: now,
+        },
+        key,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use gantry_blobs::ObjectBlobs;
+    use gantry_bus::LocalBus;
+    use gantry_domain::time::SystemClock;
+    use gantry_queue::EmbeddedQueue;
+    use gantry_store::sqlite::{self, SqliteOptions};
+
+    use super::*;
+
+    fn parts(dir: &tempfile::TempDir) -> Parts {
+        let stores = sqlite::open(SqliteOptions::new(dir.path().join("gantry.db"))).unwrap().stores();
+        Parts {
+            stores,
+            blobs: Arc::new(ObjectBlobs::in_memory()),
+            queue: Arc::new(EmbeddedQueue::new()),
+            bus: Arc::new(LocalBus::new()),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    #[tokio::test]
+    async fn replicas_that_start_at_once_make_one_organization_and_one_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = parts(&dir);
+        let secret = Secret::new(credentials::new_api_key());
+        let starts = (0..8).map(|_| ensure(&parts, Some(&secret)));
+        for started in futures::future::join_all(starts).await {
+            started.unwrap();
+        }
+        let auth = &parts.stores.auth;
+        let organization = auth.first_organization().await.unwrap().unwrap();
+        assert_eq!(organization.name, "default");
+        let key = auth.key_by_hash(&credentials::hash(secret.expose())).await.unwrap().unwrap();
+        assert_eq!(key.organization, organization.id);
+        ensure(&parts, Some(&secret)).await.unwrap();
+
+        let second = Secret::new(credentials::new_api_key());
+        ensure(&parts, Some(&second)).await.unwrap();
+        let key = auth.key_by_hash(&credentials::hash(second.expose())).await.unwrap().unwrap();
+        assert_eq!(key.organization, organization.id, "a new key for the organization that is there");
+    }
+
+    #[tokio::test]
+    async fn without_a_key_nothing_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = parts(&dir);
+        ensure(&parts, None).await.unwrap();
+        assert_eq!(parts.stores.auth.first_organization().await.unwrap(), None);
+    }
+}
