@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_blobs::{BlobError, Blobs, ObjectBlobs};
+use gantry_blobs::{BlobError, Blobs, GridFsBlobs, GridFsOptions, ObjectBlobs};
 use gantry_bus::{BadRedisOptions, Bus, LocalBus, RedisBus, RedisOptions};
 use gantry_domain::time::Clock;
 use gantry_queue::{EmbeddedQueue, Queue, QueueError, RabbitOptions, RabbitQueue};
@@ -24,15 +24,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("{0}")]
-    Store(StoreError),
-    #[error("the store did not answer for {} s: {error}", .waited.as_secs())]
-    StoreAway { waited: Duration, error: StoreError },
+    Store(#[from] StoreError),
+    #[error("{what} did not answer for {} s: {error}", .waited.as_secs())]
+    Away { what: &'static str, waited: Duration, error: String },
     #[error("{0}")]
-    Queue(QueueError),
+    Queue(#[from] QueueError),
     #[error("{0}")]
     Redis(#[from] BadRedisOptions),
     #[error("{0}")]
-    Blobs(BlobError),
+    Blobs(#[from] BlobError),
 }
 
 /// Backends in use.
@@ -72,7 +72,7 @@ pub async fn connect(
                 name: "gantry-producer".to_owned(),
                 ..RabbitOptions::new(amqp.uri.expose())
             };
-            Arc::new(RabbitQueue::connect(options).await.map_err(ConnectError::Queue)?)
+            Arc::new(RabbitQueue::connect(options).await?)
         }
     };
     let redis = match &config.sharing {
@@ -86,26 +86,53 @@ pub async fn connect(
         Some(redis) => redis.clone(),
         None => Arc::new(LocalBus::new()),
     };
-    let blobs = open_blobs(&config.blobs).await.map_err(ConnectError::Blobs)?;
+    let blobs = open_blobs(&config.blobs, patience).await?;
     let parts = Parts { stores: store.stores(), blobs, queue, bus, clock };
     Ok(Connected { parts, store, redis })
 }
 
 async fn open_store(config: &StoreConfig, patience: Duration) -> Result<OpenStore, ConnectError> {
     match config {
-        StoreConfig::Sqlite { path } => {
-            let options = SqliteOptions::new(path);
-            sqlite::open(options).map(OpenStore::Sqlite).map_err(ConnectError::Store)
-        }
+        StoreConfig::Sqlite { path } => Ok(OpenStore::Sqlite(sqlite::open(SqliteOptions::new(path))?)),
         StoreConfig::Mongo { uri } => {
             let options = MongoOptions::new(uri.expose());
-            until_it_answers(patience, || mongo::connect(options.clone())).await.map(OpenStore::Mongo)
+            let connect = || mongo::connect(options.clone());
+            until_it_answers("the store", patience, connect).await.map(OpenStore::Mongo)
         }
     }
 }
 
-/// Repeats `open` while the store is away.
-async fn until_it_answers<T, F: Future<Output = Result<T, StoreError>>>(
+async fn open_blobs(config: &BlobsConfig, patience: Duration) -> Result<Arc<dyn Blobs>, ConnectError> {
+    Ok(match config {
+        BlobsConfig::Directory { path } => Arc::new(ObjectBlobs::directory(path)?),
+        BlobsConfig::GridFs { uri } => {
+            let options = GridFsOptions::new(uri.expose());
+            Arc::new(until_it_answers("the blobs", patience, || GridFsBlobs::connect(&options)).await?)
+        }
+        BlobsConfig::S3(s3) => Arc::new(ObjectBlobs::s3(&s3.options())?),
+    })
+}
+
+/// Why something could not be opened, and whether it may be later.
+trait OpenError: Into<ConnectError> + std::fmt::Display {
+    fn is_away(&self) -> bool;
+}
+
+impl OpenError for StoreError {
+    fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl OpenError for BlobError {
+    fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// Repeats `open` while it is away.
+async fn until_it_answers<T, E: OpenError, F: Future<Output = Result<T, E>>>(
+    what: &'static str,
     patience: Duration,
     open: impl Fn() -> F,
 ) -> Result<T, ConnectError> {
@@ -114,27 +141,18 @@ async fn until_it_answers<T, F: Future<Output = Result<T, StoreError>>>(
     loop {
         match open().await {
             Ok(store) => return Ok(store),
-            Err(error @ StoreError::Unavailable(_)) => {
+            Err(error) if error.is_away() => {
                 let waited = begun.elapsed();
                 if waited + pause > patience {
-                    return Err(ConnectError::StoreAway { waited, error });
+                    return Err(ConnectError::Away { what, waited, error: error.to_string() });
                 }
-                tracing::warn!(%error, "waiting for the store");
+                tracing::warn!(%error, "waiting for {what}");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            Err(error) => return Err(ConnectError::Store(error)),
+            Err(error) => return Err(error.into()),
         }
     }
-}
-
-async fn open_blobs(config: &BlobsConfig) -> Result<Arc<dyn Blobs>, BlobError> {
-    Ok(match config {
-        BlobsConfig::Directory { path } => Arc::new(ObjectBlobs::directory(path)?),
-        BlobsConfig::GridFs { .. } => {
-            return Err(BlobError::Unavailable("this build has no GridFS: name a directory".to_owned()));
-        }
-    })
 }
 
 impl Connected {
@@ -165,14 +183,14 @@ mod tests {
                 tries => Ok(tries),
             }
         };
-        assert_eq!(until_it_answers(Duration::from_secs(60), open).await.unwrap(), 5);
+        assert_eq!(until_it_answers("the store", Duration::from_secs(60), open).await.unwrap(), 5);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_never_comes_is_given_up_in_time() {
         let begun = Instant::now();
         let open = || async { Err::<(), _>(StoreError::Unavailable("no server".to_owned())) };
-        let error = until_it_answers(Duration::from_secs(60), open).await.unwrap_err();
+        let error = until_it_answers("the store", Duration::from_secs(60), open).await.unwrap_err();
         assert!(begun.elapsed() <= Duration::from_secs(60));
         assert!(error.to_string().starts_with("the store did not answer for "), "{error}");
     }
@@ -180,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_of_a_newer_version_is_not_waited_for() {
         let open = || async { Err::<(), _>(StoreError::TooNew { found: 9, known: 1 }) };
-        let error = until_it_answers(Duration::from_secs(60), open).await.unwrap_err();
+        let error = until_it_answers("the store", Duration::from_secs(60), open).await.unwrap_err();
         assert!(matches!(error, ConnectError::Store(StoreError::TooNew { .. })), "{error}");
     }
 }

@@ -96,3 +96,22 @@ fn what_cannot_be_read_is_refused() {
         assert_eq!(errors[0].place, name);
     }
 }
+
+#[test]
+fn a_bucket_may_have_its_own_address_and_key() {
+    let variables = [
+        ("GANTRY_BLOBS", "s3://gantry-blobs/team"),
+        ("GANTRY_S3_ENDPOINT", "http://minio:9000"),
+        ("GANTRY_S3_ACCESS_KEY_ID", "gantry"),
+        ("GANTRY_S3_SECRET_ACCESS_KEY", "very-secret"),
+    ];
+    let (config, effective) = read(up(), &variables).unwrap();
+    let BlobsConfig::S3(s3) = &config.blobs else { panic!("{config:?}") };
+    let options = s3.options();
+    assert_eq!((options.bucket.as_str(), options.prefix.as_str()), ("gantry-blobs", "team"));
+    assert_eq!(options.credentials.unwrap().secret_access_key, "very-secret");
+    assert!(!effective.to_string().contains("very-secret") && !format!("{config:?}").contains("very-secret"));
+    let half = read(up(), &variables[..3]).unwrap_err();
+    assert_eq!(half.0[0].place, "GANTRY_S3_SECRET_ACCESS_KEY");
+    assert!(read(up(), &variables[1..2]).is_err(), "without a bucket it would do nothing");
+}
