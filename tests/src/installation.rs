@@ -26,7 +26,9 @@ impl Installation {
         let dir = tempfile::Builder::new().prefix("gantry-e2e-").tempdir()?;
         Ok(Self { dir, settings: Vec::new() }
             .set("GANTRY_EXECUTOR", executor)
-            .set("GANTRY_LISTEN", "127.0.0.1:0"))
+            .set("GANTRY_LISTEN", "127.0.0.1:0")
+            // However full this machine is: what happens then is tested where the disk is a test's own.
+            .set("GANTRY_DISK_PAUSE_BELOW", "0"))
     }
 
     /// With this variable in the environment of `gantry up`.

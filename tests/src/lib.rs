@@ -1,8 +1,12 @@
 //! End-to-end tests drive what people start: the real `gantry` binary with real containers and processes, through the
 //! real client and the real command line. This library starts and stops it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 mod binary;
+pub mod collector;
 mod installation;
+pub mod one_trace;
 pub mod proxy;
 pub mod servers;
 
