@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod measured;
 mod rabbitmq;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use gantry_domain::spec::Pool;
 use serde::{Deserialize, Serialize};
 
 pub use self::embedded::EmbeddedQueue;
+pub use self::measured::Measured;
 pub use self::rabbitmq::{RabbitOptions, RabbitQueue};
 
 /// "This run waits for a worker." Ids only.

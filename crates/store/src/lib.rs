@@ -9,6 +9,7 @@ mod auth;
 pub mod contract;
 mod dispatch;
 mod logs;
+mod measured;
 pub mod mongo;
 mod record;
 mod runs;

@@ -1,0 +1,132 @@
+//! How long every call of the store takes and whether it succeeds, whatever the backend: each trait once more, around
+//! another store.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use gantry_domain::id::{InstallationId, OrganizationId, RunId, WorkerId};
+use gantry_domain::log::LogChunk;
+use gantry_domain::results::{TestResult, TestStatus};
+use gantry_domain::run::Run;
+use gantry_domain::spec::Pool;
+use gantry_domain::time::Timestamp;
+use gantry_domain::worker::Worker;
+use metrics::Unit;
+
+use crate::{
+    Accepted, Acquired, ApiKey, Append, AuthStore, Bootstrap, Deleted, DispatchStore, Durability, Group,
+    LeaseRef, Limit, ListFilter, LogKey, LogStore, NewRun, Organization, Page, PoolDepth, Renewal, Result,
+    RunStore, Stores, TestResultStore, Transition, WorkerStore,
+};
+
+const SECONDS: &str = "gantry_store_seconds";
+
+impl Stores {
+    /// The same stores, measured as `gantry_store_seconds`.
+    #[must_use]
+    pub fn measured(self) -> Self {
+        metrics::describe_histogram!(
+            SECONDS,
+            Unit::Seconds,
+            "Time that calls of the store took, by operation and result (ok or error)"
+        );
+        Self {
+            runs: Arc::new(Measured(self.runs)),
+            dispatch: Arc::new(Measured(self.dispatch)),
+            logs: Arc::new(Measured(self.logs)),
+            tests: Arc::new(Measured(self.tests)),
+            workers: Arc::new(Measured(self.workers)),
+            auth: Arc::new(Measured(self.auth)),
+        }
+    }
+}
+
+struct Measured<S: ?Sized>(Arc<S>);
+
+async fn timed<T>(operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    let begun = Instant::now();
+    let answer = call.await;
+    let result = if answer.is_ok() { "ok" } else { "error" };
+    metrics::histogram!(SECONDS, "operation" => operation, "result" => result).record(begun.elapsed());
+    answer
+}
+
+macro_rules! measured {
+    ($store:ident as $group:literal {
+        $(fn $name:ident($($argument:ident: $kind:ty),* $(,)?) -> $answer:ty;)*
+    }) => {
+        #[async_trait]
+        impl $store for Measured<dyn $store> {
+            $(async fn $name(&self, $($argument: $kind),*) -> Result<$answer> {
+                timed(concat!($group, ".", stringify!($name)), self.0.$name($($argument),*)).await
+            })*
+        }
+    };
+}
+
+measured!(RunStore as "runs" {
+    fn accept(run: NewRun) -> Accepted;
+    fn get(organization: OrganizationId, id: RunId) -> Option<Run>;
+    fn find(id: RunId) -> Option<Run>;
+    fn transition(next: &Run, durability: Durability) -> Transition;
+    fn renew(worker: WorkerId, leases: &[LeaseRef], expires_at: Timestamp) -> Vec<Renewal>;
+    fn expired(now: Timestamp, limit: u32) -> Vec<Run>;
+    fn leased(worker: Option<WorkerId>, limit: u32) -> Vec<Run>;
+    fn list(
+        organization: OrganizationId,
+        filter: &ListFilter,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Page<Run, RunId>;
+    fn groups(organization: OrganizationId, after: Option<&str>, limit: u32) -> Page<Group, String>;
+    fn delete(organization: OrganizationId, id: RunId) -> Deleted;
+    fn due(now: Timestamp, limit: u32) -> (Vec<Run>, Option<Timestamp>);
+    fn unclaimed(before: Timestamp, limit: u32) -> Vec<Run>;
+    fn waiting_since(before: Timestamp, limit: u32) -> Vec<Run>;
+    fn logs_due(before: Timestamp, limit: u32) -> Vec<Run>;
+    fn ahead_of(run: &Run) -> u64;
+    fn forget_idempotency(before: Timestamp) -> u64;
+    fn import(runs: Vec<Run>) -> ();
+});
+
+measured!(DispatchStore as "dispatch" {
+    fn ready(pool: &Pool, limit: u32) -> Vec<Run>;
+    fn acquire(run: RunId, limits: &[Limit]) -> Acquired;
+    fn release(run: RunId, keys: &[String]) -> ();
+    fn holders() -> Vec<(String, RunId)>;
+    fn blocked_on(key: &str, limit: u32) -> Vec<Run>;
+    fn blocking_keys() -> Vec<String>;
+    fn depths() -> Vec<PoolDepth>;
+    fn organization_depths(organization: OrganizationId) -> Vec<PoolDepth>;
+});
+
+measured!(LogStore as "logs" {
+    fn append(key: LogKey, chunk: &LogChunk) -> Append;
+    fn read(key: LogKey, from: u64, max_bytes: usize) -> Vec<LogChunk>;
+    fn end(key: LogKey) -> u64;
+    fn clear(key: LogKey) -> ();
+});
+
+measured!(TestResultStore as "tests" {
+    fn put(key: LogKey, results: &[TestResult]) -> ();
+    fn list(key: LogKey, statuses: &[TestStatus], from: u32, limit: u32) -> Vec<(u32, TestResult)>;
+});
+
+measured!(WorkerStore as "workers" {
+    fn put(worker: &Worker) -> Worker;
+    fn get(id: WorkerId) -> Option<Worker>;
+    fn list() -> Vec<Worker>;
+    fn set_draining(id: WorkerId, draining: bool) -> bool;
+    fn forget(id: Option<WorkerId>, before: Timestamp) -> u64;
+});
+
+measured!(AuthStore as "auth" {
+    fn installation() -> InstallationId;
+    fn bootstrap(first: &Bootstrap) -> bool;
+    fn first_organization() -> Option<Organization>;
+    fn organization(id: OrganizationId) -> Option<Organization>;
+    fn key_by_hash(secret_hash: &[u8; 32]) -> Option<ApiKey>;
+    fn add_key(key: &ApiKey) -> ();
+    fn check() -> ();
+});
