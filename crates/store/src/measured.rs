@@ -20,10 +20,10 @@ use crate::{
     RunStore, Stores, TestResultStore, Transition, WorkerStore,
 };
 
-const SECONDS: &str = "gantry_store_seconds";
+const SECONDS: &str = "gantry_store_call_seconds";
 
 impl Stores {
-    /// The same stores, measured as `gantry_store_seconds`.
+    /// The same stores, measured as `gantry_store_call_seconds`.
     #[must_use]
     pub fn measured(self) -> Self {
         metrics::describe_histogram!(
@@ -31,6 +31,22 @@ impl Stores {
             Unit::Seconds,
             "Time that calls of the store took, by operation and result (ok or error)"
         );
+        metrics::describe_histogram!(
+            "gantry_store_commit_seconds",
+            Unit::Seconds,
+            "Time that a commit of the embedded store took"
+        );
+        metrics::describe_histogram!(
+            "gantry_store_batch_commands",
+            Unit::Count,
+            "Writes that shared a commit, or a round trip"
+        );
+        metrics::describe_counter!(
+            "gantry_store_retries_total",
+            Unit::Count,
+            "Calls of a store on a server that were tried again"
+        );
+        metrics::counter!("gantry_store_retries_total").absolute(0);
         Self {
             runs: Arc::new(Measured(self.runs)),
             dispatch: Arc::new(Measured(self.dispatch)),

@@ -1,8 +1,8 @@
 //! The store of a cluster: any server that speaks MongoDB's protocol (MongoDB, Atlas, DocumentDB, FerretDB).
 //!
 //! Nothing here needs transactions, change streams or retryable writes: every write is guarded, idempotent or carries an
-//! operation id, so that one whose answer was lost is tried again or read back. Accepts and changes that wait at the same
-//! time travel in one command.
+//! operation id, so that one whose answer was lost is tried again or read back. Accepts, changes and questions for single
+//! runs that wait at the same time travel in one command.
 
 mod accept;
 mod auth;
@@ -20,6 +20,8 @@ mod lanes;
 mod list;
 mod logs;
 mod options;
+#[cfg(test)]
+mod plans;
 mod runs;
 mod schema;
 mod test_results;
@@ -29,6 +31,7 @@ mod workers;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gantry_domain::id::RunId;
 use mongodb::bson::{Document, RawDocumentBuf};
 use mongodb::{Client, Collection, Database};
 use tokio::task::JoinHandle;
@@ -80,6 +83,7 @@ struct Mongo {
     core: Core,
     accepts: Batcher<accept::Accepting, accept::Placed>,
     changes: Batcher<changes::Change, bool>,
+    finds: Batcher<RunId, Option<RawDocumentBuf>>,
     lanes: lanes::Watch,
 }
 
@@ -108,6 +112,7 @@ impl MongoStores {
     pub async fn close(&self) {
         self.mongo.accepts.close();
         self.mongo.changes.close();
+        self.mongo.finds.close();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             if task.await.is_err() {

@@ -8,7 +8,7 @@ use super::batch::Batcher;
 use super::{Core, Mongo, MongoOptions, MongoStores, schema};
 use crate::{Result, StoreError};
 
-/// Batches of accepts, and of changes, under way at the same time.
+/// Batches of one kind under way at the same time.
 const TOGETHER: usize = 4;
 
 /// Connects, and brings the database to the present schema. Fails when no server answers within
@@ -50,6 +50,9 @@ pub(super) async fn connect_with(
     let changing = core.clone();
     let (changes, changes_task) =
         Batcher::start(options.waiting, TOGETHER, move |changes| changing.clone().change(changes));
-    let mongo = Arc::new(Mongo { core, accepts, changes, lanes: Default::default() });
-    Ok(MongoStores { mongo, client, tasks: Mutex::new(vec![accepts_task, changes_task]) })
+    let finding = core.clone();
+    let (finds, finds_task) =
+        Batcher::start(options.waiting, TOGETHER, move |ids| finding.clone().find_each(ids));
+    let mongo = Arc::new(Mongo { core, accepts, changes, finds, lanes: Default::default() });
+    Ok(MongoStores { mongo, client, tasks: Mutex::new(vec![accepts_task, changes_task, finds_task]) })
 }

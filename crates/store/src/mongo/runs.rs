@@ -1,17 +1,19 @@
 //! Runs: accepting, changing, finding, deleting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use gantry_domain::id::{OrganizationId, RunId, WorkerId};
 use gantry_domain::run::{Hold, Run, RunState, RunStatus};
 use gantry_domain::time::Timestamp;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 
 use super::accept::{Accepting, Placed};
 use super::calls::{Call, Statement};
 use super::changes::Change;
-use super::document::{decode, integer, new_document, organization_of, status_of, text, time, time_of, turn};
+use super::document::{
+    decode, id_of, integer, new_document, organization_of, projection, status_of, text, time, time_of, turn,
+};
 use super::find::Wanted;
 use super::options::relaxed;
 use super::schema::{DUE, KEY_SINCE, LEASED, LIVE, LOG_DUE, QUEUED, READY};
@@ -63,7 +65,7 @@ impl RunStore for Mongo {
     }
 
     async fn find(&self, id: RunId) -> Result<Option<Run>> {
-        self.core.find_run(&self.core.call(), id).await
+        self.finds.write(id).await?.map(|found| decode(&found)).transpose()
     }
 
     async fn transition(&self, next: &Run, durability: Durability) -> Result<Transition> {
@@ -233,12 +235,25 @@ impl Mongo {
 }
 
 impl Core {
-    pub async fn find_run(&self, call: &Call, id: RunId) -> Result<Option<Run>> {
+    /// Finds single runs together.
+    pub async fn find_each(self, ids: Vec<RunId>) -> Vec<Result<Option<RawDocumentBuf>>> {
+        let call = self.call();
         let runs = self.raw(names::RUNS);
-        let found = call.run(|| async {
-            runs.find_one(doc! { "_id": id.to_string() }).projection(super::document::projection()).await
-        });
-        found.await?.map(|found| decode(&found)).transpose()
+        let texts: BTreeSet<_> = ids.iter().map(RunId::to_string).collect();
+        let query = || async {
+            runs.find(doc! { "_id": { "$in": Vec::from_iter(&texts) } }).projection(projection()).await
+        };
+        match call.all(query, |_| false).await {
+            Ok(found) => {
+                let found: HashMap<_, _> =
+                    found.into_iter().filter_map(|run| Some((id_of(&run).ok()?, run))).collect();
+                ids.iter().map(|id| Ok(found.get(id).cloned())).collect()
+            }
+            Err(fault) => {
+                let error = crate::StoreError::from(fault);
+                ids.iter().map(|_| Err(error.clone())).collect()
+            }
+        }
     }
 }
 

@@ -27,10 +27,12 @@ impl TestDatabase {
         Self { name: format!("gantry_test_{:016x}", rand::random::<u64>()) }
     }
 
+    #[allow(dead_code, reason = "not every test connects this way")]
     pub fn options(&self) -> MongoOptions {
         MongoOptions::new(address(&server(), &self.name))
     }
 
+    #[allow(dead_code, reason = "not every test connects this way")]
     pub async fn connect(&self) -> MongoStores {
         connect(self.options()).await.expect(
             "these tests need a server that speaks MongoDB's protocol: `scripts/services start mongo` starts one, \
