@@ -4,13 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod binary;
+pub mod cluster;
 pub mod collector;
+mod engine;
+pub mod faults;
 mod installation;
 pub mod one_trace;
 pub mod proxy;
 pub mod servers;
 
-pub use binary::gantry;
+pub use binary::{gantry, gantry_producer, gantry_worker};
+pub use engine::PrivateEngine;
 pub use installation::{Installation, Up};
 
 use std::future::Future;
