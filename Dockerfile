@@ -12,7 +12,7 @@ WORKDIR /src
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path './.cargo/*' ! -path '*/src/lib.rs' ! -path '*/src/main.rs' ! -path '*/src/bin/*.rs' \
       ! -path '*/examples/*.rs' -delete \
- && find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() {}" >"$file"; done' sh {} + \
+ && find . -name '*.rs' | while read -r file; do echo 'fn main() {}' >"$file"; done \
  && find . -type d -empty -delete
 
 FROM ${RUST_IMAGE} AS build

@@ -21,7 +21,7 @@ run_mongo() { # directory, port, port of PostgreSQL
 start_other_mongo() {
   ! mongo_installed && have docker && docker_answers && docker image inspect "$MONGO_IMAGE" >/dev/null 2>&1 || return 1
   docker rm -f "$MONGO_CONTAINER" >/dev/null 2>&1 || true
-  quietly docker run -d --name "$MONGO_CONTAINER" -p 127.0.0.1:27017:27017 "$MONGO_IMAGE" || return 1
+  quietly docker run -d --name "$MONGO_CONTAINER" -p "$(server_endpoint "$(mongo_uri)"):27017" "$MONGO_IMAGE" || return 1
   if wait_for 60 server_answers mongo; then say "mongo: started $MONGO_IMAGE at $(mongo_uri)"; return 0; fi
   say "mongo: $MONGO_IMAGE does not answer; doing without it"
   docker rm -f "$MONGO_CONTAINER" >/dev/null 2>&1 || true
