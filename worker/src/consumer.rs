@@ -1,11 +1,13 @@
 //! Takes run messages while there is a free slot, and claims what they announce.
 //!
-//! A message is acknowledged once the claim was answered, whatever the answer: the run's fate is then in the store. The
-//! claim that takes the last slot pauses the consumer *before* its acknowledgement makes room for the next message.
+//! A message is acknowledged once the claim was answered, whatever the answer: the run's fate is then in the store. A
+//! consumer without a slot for its next message pauses *before* the acknowledgement makes room for that. A worker with
+//! many slots has several consumers, because each has one message in hand at a time and a claim takes a while.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use gantry_api_types::worker::{Claim, Grant};
 use gantry_domain::id::{ClaimId, DispatchId};
 use gantry_executor::AttemptKey;
@@ -22,11 +24,21 @@ use crate::trace;
 /// Consumes until it is dropped. What was taken goes on by itself.
 pub(crate) async fn consume(shared: &Arc<Shared>) {
     let unanswered = Arc::new(UnansweredClaims::default());
+    let consumers = consumers(shared.config.slots);
+    join_all((0..consumers).map(|_| keep_consuming(shared, &unanswered))).await;
+}
+
+/// How many claims a worker asks for at a time. Each keeps a slot ready.
+fn consumers(slots: u32) -> u32 {
+    (slots / 4).clamp(1, 4)
+}
+
+async fn keep_consuming(shared: &Arc<Shared>, unanswered: &Arc<UnansweredClaims>) {
     let mut backoff = Backoff::new();
     loop {
         match shared.queue.consume(&shared.config.pool).await {
             Ok(mut consumer) => {
-                if take_messages(shared, &mut *consumer, &unanswered).await {
+                if take_messages(shared, &mut *consumer, unanswered).await {
                     backoff = Backoff::new();
                 }
             }
@@ -42,20 +54,31 @@ async fn take_messages(
     consumer: &mut dyn Consumer,
     unanswered: &Arc<UnansweredClaims>,
 ) -> bool {
-    let mut took = false;
+    let (mut took, mut ready) = (false, None);
     loop {
-        let Some(slot) = shared.slots.take().await else { return took };
+        let slot = match ready.take() {
+            Some(slot) => slot,
+            None => match shared.slots.take().await {
+                Some(slot) => slot,
+                None => return took,
+            },
+        };
         if !takes_runs(shared) {
             consumer.pause().await;
             until_runs_are_taken(shared).await;
         }
         let delivery = tokio::select! {
             delivery = consumer.next() => delivery,
-            () = until_no_runs_are_taken(shared) => continue,
+            () = until_no_runs_are_taken(shared) => {
+                ready = Some(slot);
+                continue;
+            }
         };
         let Some(delivery) = delivery else { return took };
         took = true;
-        if shared.slots.all_taken() {
+        // Taken now, because other consumers want slots, too.
+        ready = shared.slots.try_take();
+        if ready.is_none() {
             consumer.pause().await;
         }
         let name = delivery.message.run.to_string();

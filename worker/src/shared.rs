@@ -71,16 +71,21 @@ impl Slots {
         Self { permits, free, busy: Arc::default() }
     }
 
+    /// Waits for one.
     pub async fn take(&self) -> Option<Slot> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        self.slot(Arc::clone(&self.permits).acquire_owned().await.ok()?)
+    }
+
+    /// One that is free now.
+    pub fn try_take(&self) -> Option<Slot> {
+        self.slot(Arc::clone(&self.permits).try_acquire_owned().ok()?)
+    }
+
+    fn slot(&self, permit: OwnedSemaphorePermit) -> Option<Slot> {
         // There is a number for every permit: it is given back before the permit.
         let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
         let (free, busy) = (Arc::clone(&self.free), Arc::clone(&self.busy));
         Some(Slot { number, free, busy, occupied: false, _permit: permit })
-    }
-
-    pub fn all_taken(&self) -> bool {
-        self.permits.available_permits() == 0
     }
 
     /// Slots with a run, or with a message about one.

@@ -23,6 +23,7 @@ use support::{World, config, key};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
+    Begun,
     Taken,
     Paused,
     Acked,
@@ -51,6 +52,7 @@ impl Queue for Watched {
     }
     async fn consume(&self, pool: &Pool) -> Result<Box<dyn Consumer>, QueueError> {
         let consumer = self.queue.consume(pool).await?;
+        self.events.lock().unwrap().push(Event::Begun);
         Ok(Box::new(WatchedConsumer { consumer, events: self.events.clone() }))
     }
     async fn depth(&self, pool: &Pool) -> Result<u64, QueueError> {
@@ -103,9 +105,37 @@ async fn the_consumer_is_paused_before_the_message_that_fills_the_last_slot_is_a
         runs.push(world.submit(Work::new(&["fake:sleep=60000"])).await);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    use Event::{Acked, Paused, Taken};
-    assert_eq!(*events.lock().unwrap(), [Taken, Acked, Taken, Paused, Acked]);
+    use Event::{Acked, Begun, Paused, Taken};
+    assert_eq!(*events.lock().unwrap(), [Begun, Taken, Acked, Taken, Paused, Acked]);
     assert_eq!(depth(&world).await, 1, "the third run stays where other workers can take it");
+    for run in runs {
+        world.ended(run).await;
+    }
+}
+
+/// A broker gives each consumer one message at a time, and a claim takes a while.
+#[tokio::test(start_paused = true)]
+async fn a_worker_with_many_slots_has_several_consumers() {
+    for (slots, consumers) in [(1, 1), (7, 1), (8, 2), (64, 4)] {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let queue = Arc::new(Watched { queue: EmbeddedQueue::new(), events: events.clone() });
+        let world = World::on(config(slots), FakeExecutor::new(), queue);
+        let run = world.submit(Work::new(&["true"])).await;
+        world.ended(run).await;
+        let begun = events.lock().unwrap().iter().filter(|event| **event == Event::Begun).count();
+        assert_eq!(begun, consumers, "{slots} slots");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_slot_is_free_for_stays_where_other_workers_can_take_it() {
+    let world = World::with(config(16), FakeExecutor::new());
+    let mut runs = Vec::new();
+    for _ in 0..24 {
+        runs.push(world.submit(Work::new(&["fake:sleep=60000"])).await);
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((world.executor.live(), depth(&world).await), (16, 8));
     for run in runs {
         world.ended(run).await;
     }
