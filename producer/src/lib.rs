@@ -11,6 +11,7 @@ pub mod config;
 pub mod error;
 pub mod extract;
 pub mod logs;
+mod metrics;
 mod pace;
 pub mod process;
 pub mod routes;
@@ -23,6 +24,7 @@ pub mod worker_tokens;
 use std::sync::Arc;
 
 use axum::Router;
+use gantry_queue::Measured;
 use gantry_service_kit::shutdown::{Shutdown, TaskGroup};
 use gantry_service_kit::telemetry::Metrics;
 use gantry_store::StoreError;
@@ -47,6 +49,8 @@ impl Producer {
         metrics: Option<Metrics>,
         shutdown: Shutdown,
     ) -> Result<Self, StoreError> {
+        self::metrics::describe();
+        let parts = Parts { stores: parts.stores.measured(), queue: Measured::over(parts.queue), ..parts };
         let installation = parts.stores.auth.installation().await?;
         let app = App {
             fleet: services::fleet::Fleet::new(&config.leases),

@@ -147,13 +147,18 @@ async fn claim(
     };
     let asked = ask(shared, &message, &claim).await;
     let granted = match asked {
-        Ok(granted) => Some(granted),
+        Ok(granted) => {
+            answered("granted");
+            Some(granted)
+        }
         Err(ProducerError::Retry { detail, .. }) => {
             tracing::warn!(run.id = %message.run, detail, "no answer to a claim: the message goes back");
+            answered("unanswered");
             unanswered.remember(message.dispatch, claim.claim);
             return None;
         }
         Err(error) => {
+            answered("refused");
             tracing::debug!(run.id = %message.run, %error, "claim refused: the message is forgotten");
             None
         }
@@ -162,6 +167,10 @@ async fn claim(
         tracing::debug!(run.id = %message.run, %error, "not acknowledged: the duplicate will be refused");
     }
     granted
+}
+
+fn answered(answer: &'static str) {
+    metrics::counter!("gantry_worker_claims_total", "answer" => answer).increment(1);
 }
 
 /// Asks for a bounded time with the same claim id, so that a granted claim whose answer was lost is granted again.

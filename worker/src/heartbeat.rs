@@ -86,6 +86,7 @@ pub(crate) async fn beat(shared: Arc<Shared>, period: Duration) {
 }
 
 fn heartbeat(shared: &Shared) -> Heartbeat {
+    crate::metrics::slots(&shared.slots);
     let disk = shared.disk.borrow().clone();
     Heartbeat {
         worker: shared.config.id,

@@ -19,6 +19,7 @@ mod leftovers;
 mod log_pipeline;
 mod log_sender;
 pub mod mask;
+mod metrics;
 pub mod process;
 mod producer;
 mod progress;

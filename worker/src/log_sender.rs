@@ -51,6 +51,7 @@ impl LogSender {
             let append = self.producer.append_logs(self.key.run, &self.lease, &chunk);
             match within(self.call_bound, append).await {
                 Ok(_) => {
+                    metrics::counter!("gantry_worker_log_bytes_total").increment(chunk.end() - chunk.offset);
                     sent.end = chunk.end();
                     return;
                 }

@@ -52,6 +52,7 @@ pub(crate) struct Slots {
     permits: Arc<Semaphore>,
     free: Arc<Mutex<Vec<u32>>>,
     busy: Arc<AtomicU32>,
+    total: u32,
 }
 
 /// One slot in use; free again when dropped.
@@ -68,7 +69,11 @@ impl Slots {
     pub fn new(total: u32) -> Self {
         let permits = Arc::new(Semaphore::new(total as usize));
         let free = Arc::new(Mutex::new((0..total).rev().collect()));
-        Self { permits, free, busy: Arc::default() }
+        Self { permits, free, busy: Arc::default(), total }
+    }
+
+    pub fn total(&self) -> u32 {
+        self.total
     }
 
     /// Waits for one.

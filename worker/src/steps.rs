@@ -126,6 +126,7 @@ impl Steps<'_> {
             let begun = Instant::now();
             if traced(step!("collect", grant), self.collect()).await? {
                 self.record.collected = Some(begun.elapsed());
+                metrics::histogram!("gantry_worker_collect_seconds").record(begun.elapsed());
             }
         }
         Ok(observed)
@@ -166,6 +167,7 @@ impl Steps<'_> {
     }
 
     async fn start(&mut self) -> Result<OutputStream, Cut> {
+        let begun = Instant::now();
         let bound = self.shared.config.bounds.start;
         let started = tokio::select! {
             biased;
@@ -178,6 +180,7 @@ impl Steps<'_> {
                 bound.as_secs()
             )))
         })?;
+        metrics::histogram!("gantry_worker_start_seconds").record(begun.elapsed());
         self.log.aside("started");
         Ok(output)
     }
@@ -197,6 +200,7 @@ impl Steps<'_> {
             () = tokio::time::sleep(limit) => Attended::Deadline,
         };
         self.record.executed = Some(begun.elapsed());
+        metrics::histogram!("gantry_worker_run_seconds").record(begun.elapsed());
         match attended {
             Attended::Exited(exit) => {
                 let exit = exit?;

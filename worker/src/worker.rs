@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gantry_domain::time::Clock;
 use gantry_executor::Executor;
-use gantry_queue::Queue;
+use gantry_queue::{Measured, Queue};
 use gantry_service_kit::shutdown::{Drained, Shutdown, TaskGroup};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,6 +18,7 @@ use crate::engine::{Engine, watch_engine};
 use crate::heartbeat::{beat, listen, register};
 use crate::lease::Leases;
 use crate::leftovers::remove_leftovers;
+use crate::metrics;
 use crate::producer::{Producer, within};
 use crate::shared::{DrainStages, Shared, Slots};
 
@@ -72,9 +73,10 @@ impl Worker {
     }
 
     fn share(self, disk: watch::Receiver<DiskState>) -> Shared {
+        metrics::describe();
         Shared {
             producer: self.parts.producer,
-            queue: self.parts.queue,
+            queue: Measured::over(self.parts.queue),
             executor: self.parts.executor,
             clock: self.parts.clock,
             leases: Leases::new(),

@@ -10,9 +10,9 @@ use metrics::Unit;
 
 use crate::{Consumer, ControlMessage, Delivery, Queue, QueueError, Receipt, RunMessage};
 
-const SECONDS: &str = "gantry_broker_seconds";
+const SECONDS: &str = "gantry_queue_call_seconds";
 
-/// The same queue, measured as `gantry_broker_seconds`.
+/// The same queue, measured as `gantry_queue_call_seconds`.
 pub struct Measured(Arc<dyn Queue>);
 
 impl Measured {

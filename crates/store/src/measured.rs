@@ -47,6 +47,27 @@ impl Stores {
             "Calls of a store on a server that were tried again"
         );
         metrics::counter!("gantry_store_retries_total").absolute(0);
+        metrics::describe_histogram!(
+            "gantry_store_commit_seconds",
+            Unit::Seconds,
+            "Time that a commit of the embedded store took"
+        );
+        metrics::describe_histogram!(
+            "gantry_store_batch_commands",
+            Unit::Count,
+            "Writes that shared a commit, or a round trip"
+        );
+        metrics::describe_counter!(
+            "gantry_store_retries_total",
+            Unit::Count,
+            "Calls of a store on a server that were tried again"
+        );
+        metrics::counter!("gantry_store_retries_total").absolute(0);
+        metrics::describe_counter!(
+            "gantry_store_unreadable_total",
+            Unit::Count,
+            "Stored documents that could not be read and were set aside, by kind"
+        );
         Self {
             runs: Arc::new(Measured(self.runs)),
             dispatch: Arc::new(Measured(self.dispatch)),

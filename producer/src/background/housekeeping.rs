@@ -1,10 +1,13 @@
 //! Slow duties: forgetting idempotency keys and workers that went, and the gauges that a scrape shows.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gantry_domain::spec::Pool;
 use gantry_service_kit::reconciler::{Outcome, ReconcileError, Reconciler};
+use gantry_store::PoolDepth;
 
 use super::failed;
 use crate::state::App;
@@ -12,7 +15,33 @@ use crate::state::App;
 /// A worker not heard of for this long is forgotten.
 const FORGET_WORKER_AFTER: Duration = Duration::from_secs(3600);
 
-pub struct Housekeeping(pub Arc<App>);
+pub struct Housekeeping {
+    app: Arc<App>,
+    /// Pools that a gauge was set for: it must not stay when their last run is over.
+    shown: Mutex<BTreeSet<Pool>>,
+}
+
+impl Housekeeping {
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app, shown: Mutex::default() }
+    }
+
+    fn show_depths(&self, depths: Vec<PoolDepth>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<_> = depths.iter().map(|depth| depth.pool.clone()).collect();
+        let gone = shown.difference(&now).cloned();
+        let empty = gone.map(|pool| PoolDepth { pool, pending: 0, queued: 0, running: 0 });
+        for depth in empty.chain(depths) {
+            for (state, count) in
+                [("pending", depth.pending), ("queued", depth.queued), ("running", depth.running)]
+            {
+                metrics::gauge!("gantry_runs", "pool" => depth.pool.to_string(), "state" => state)
+                    .set(count as f64);
+            }
+        }
+        *shown = now;
+    }
+}
 
 #[async_trait]
 impl Reconciler for Housekeeping {
@@ -25,26 +54,19 @@ impl Reconciler for Housekeeping {
     }
 
     async fn reconcile(&self) -> Result<Outcome, ReconcileError> {
-        let stores = &self.0.parts.stores;
-        let now = self.0.now();
+        let stores = &self.app.parts.stores;
+        let now = self.app.now();
         let forgotten =
-            stores.runs.forget_idempotency(now - self.0.config.limits.idempotency).await.map_err(failed)?;
+            stores.runs.forget_idempotency(now - self.app.config.limits.idempotency).await.map_err(failed)?;
         let gone = stores.workers.forget(None, now - FORGET_WORKER_AFTER).await.map_err(failed)?;
-        self.0.fleet.forget_silent();
+        self.app.fleet.forget_silent();
         // Workers that other replicas hear from.
         for worker in stores.workers.list().await.map_err(failed)? {
-            if now.since(worker.last_seen_at) < self.0.config.leases.fence {
-                self.0.fleet.seen_elsewhere(&worker);
+            if now.since(worker.last_seen_at) < self.app.config.leases.fence {
+                self.app.fleet.seen_elsewhere(&worker);
             }
         }
-        for depth in stores.dispatch.depths().await.map_err(failed)? {
-            for (state, count) in
-                [("pending", depth.pending), ("queued", depth.queued), ("running", depth.running)]
-            {
-                metrics::gauge!("gantry_runs", "pool" => depth.pool.to_string(), "state" => state)
-                    .set(count as f64);
-            }
-        }
+        self.show_depths(stores.dispatch.depths().await.map_err(failed)?);
         Ok(Outcome::did(forgotten + gone))
     }
 }

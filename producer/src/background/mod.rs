@@ -24,7 +24,7 @@ pub fn spawn(app: &Arc<App>, group: &TaskGroup) {
     reconcilers.add(Arc::new(waiting::QueueTimeout(app.clone())), Wake::new());
     reconcilers.add(Arc::new(leases::LeaseReaper::new(app.clone())), Wake::new());
     reconcilers.add(Arc::new(limits::Holders(app.clone())), Wake::new());
-    reconcilers.add(Arc::new(housekeeping::Housekeeping(app.clone())), Wake::new());
+    reconcilers.add(Arc::new(housekeeping::Housekeeping::new(app.clone())), Wake::new());
     reconcilers.add(Arc::new(crate::logs::sealing::Sealer::new(app.clone())), app.wakes.seal.clone());
     let _ = app.statuses.set(reconcilers.statuses());
     reconcilers.spawn(group, &app.shutdown);

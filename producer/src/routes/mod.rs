@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use gantry_api_types::problem::{Problem, ProblemCode};
@@ -143,7 +143,17 @@ async fn observe(State(_): State<Arc<App>>, request: Request, next: Next) -> Res
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let labels =
-        [("method", method.to_owned()), ("route", route), ("status", response.status().as_u16().to_string())];
+        [("method", method.to_owned()), ("route", route), ("status", class(response.status()).to_owned())];
     metrics::histogram!("gantry_http_request_seconds", &labels).record(begun.elapsed().as_secs_f64());
     response
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
 }

@@ -45,9 +45,6 @@ pub async fn claim(app: &App, id: RunId, claim: Claim, allowed: &Allowed) -> Api
     trace::about(&run);
     app.fleet.claimed(claim.worker);
     app.wakes.dispatch.wake();
-    if let Some(queued_at) = run.queued_at {
-        metrics::histogram!("gantry_claim_wait_seconds").record(now.since(queued_at).as_secs_f64());
-    }
     grant(app, &run)
 }
 

@@ -95,7 +95,7 @@ async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
         };
     }
     let (id, now, dispatch) = (run.id, app.now(), DispatchId::new());
-    let (created_at, organization) = (run.created_at, run.organization);
+    let organization = run.organization;
     let ready = |run: &Run| match run.state {
         // Regrouped meanwhile, it falls under other limits.
         RunState::Pending { hold: Hold::Workers } if concurrency::limits_of(app, run) == limits => {
@@ -105,10 +105,7 @@ async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
     };
     // Relaxed: after a power cut the run is pending again, and the message meets a refusal.
     match change_from(app, run, Durability::Relaxed, ready).await {
-        Ok(run) => {
-            metrics::histogram!("gantry_dispatch_wait_seconds").record(now.since(created_at).as_secs_f64());
-            Ok(Taken::Queued(run, Span::current()))
-        }
+        Ok(run) => Ok(Taken::Queued(run, Span::current())),
         Err(Unchanged::Store(error)) => Err(error),
         Err(_) => {
             // Somebody else took or cancelled it; the places may be theirs by now, or about to be, so only drop what

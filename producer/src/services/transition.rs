@@ -88,7 +88,5 @@ async fn after(app: &App, before: &Run, now: &Run) {
             app.wakes.seal.wake();
         }
     }
-    if now.is_final() {
-        metrics::counter!("gantry_runs_finished_total", "status" => now.status().as_str()).increment(1);
-    }
+    crate::metrics::changed(before, now);
 }

@@ -101,7 +101,7 @@ async fn a_key_is_forgotten_after_a_day() {
     let installation = Installation::new().await;
     let body = spec().to_string();
     let first = post(&installation, "k", &body).await.expect(202).run().id;
-    let housekeeping = Housekeeping(installation.app().clone());
+    let housekeeping = Housekeeping::new(installation.app().clone());
     installation.advance(DAY);
     assert_eq!(installation.pass(&housekeeping).await, 0);
     assert_eq!(post(&installation, "k", &body).await.expect(202).run().id, first);

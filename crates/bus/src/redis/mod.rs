@@ -6,6 +6,7 @@
 //! organization has a channel of its own all the same, so that a tenant is part of every name and rights can be cut by it.
 
 mod envelope;
+mod metrics;
 mod origins;
 mod queue;
 mod session;
@@ -68,6 +69,7 @@ pub struct RedisBus {
 impl RedisBus {
     /// Comes up whether or not Redis answers, and finds it once it does. Needs a tokio runtime.
     pub fn connect(options: &RedisOptions) -> Result<Self, BadRedisOptions> {
+        metrics::describe();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_:.".contains(c);
         if options.prefix.is_empty() || !options.prefix.chars().all(plain) {
             return Err(BadRedisOptions::Prefix);

@@ -7,6 +7,7 @@
 mod consumer;
 mod control;
 mod link;
+mod metrics;
 mod options;
 mod publisher;
 #[cfg(test)]
@@ -17,7 +18,6 @@ mod wire;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -69,6 +69,7 @@ fn is_closed() -> QueueError {
 impl RabbitQueue {
     /// Checks the options and returns; the broker need not be there. Must be called inside a runtime.
     pub async fn connect(options: RabbitOptions) -> Result<Self, QueueError> {
+        metrics::describe();
         let target = Arc::new(Target::check(options).await?);
         let closed = watch::channel(false).0;
         let (publishing, keep_publishing) = Link::new(Arc::clone(&target), "publishing", closed.subscribe());
@@ -143,7 +144,7 @@ impl RabbitQueue {
                 Outcome::Lost(why) => return Err(QueueError::Unavailable(why)),
                 // Somebody deleted the queue since it was declared.
                 Outcome::Returned => {
-                    metrics::counter!("gantry_queue_returned_total").increment(1);
+                    ::metrics::counter!("gantry_queue_returned_total").increment(1);
                     session.forget(pool);
                     if std::mem::replace(&mut again, true) {
                         return Err(QueueError::Unroutable(pool.clone()));
@@ -158,20 +159,14 @@ impl RabbitQueue {
         Arc::clone(in_hand.entry(pool.clone()).or_default())
     }
 
-    fn counted<T>(
-        begun: Instant,
-        kind: &'static str,
-        result: Result<T, QueueError>,
-    ) -> Result<T, QueueError> {
-        metrics::histogram!("gantry_queue_publish_seconds", "kind" => kind)
-            .record(begun.elapsed().as_secs_f64());
+    fn counted<T>(kind: &'static str, result: Result<T, QueueError>) -> Result<T, QueueError> {
         if let Err(error) = &result {
             let why = match error {
                 QueueError::Unavailable(_) | QueueError::Misconfigured(_) => "unavailable",
                 QueueError::Unroutable(_) => "unroutable",
                 QueueError::Full(_) => "full",
             };
-            metrics::counter!("gantry_queue_publish_failures_total", "kind" => kind, "why" => why)
+            ::metrics::counter!("gantry_queue_publish_failures_total", "kind" => kind, "why" => why)
                 .increment(1);
         }
         result
@@ -181,8 +176,7 @@ impl RabbitQueue {
 #[async_trait]
 impl Queue for RabbitQueue {
     async fn publish(&self, pool: &Pool, message: RunMessage) -> Result<(), QueueError> {
-        let begun = Instant::now();
-        Self::counted(begun, "run", self.publish_run(pool, message).await)
+        Self::counted("run", self.publish_run(pool, message).await)
     }
 
     async fn consume(&self, pool: &Pool) -> Result<Box<dyn Consumer>, QueueError> {
@@ -205,7 +199,6 @@ impl Queue for RabbitQueue {
     }
 
     async fn broadcast(&self, message: ControlMessage) -> Result<(), QueueError> {
-        let begun = Instant::now();
         let sending = async {
             let session = self.session().await?;
             session.declare_control(&self.target.names).await?;
@@ -216,7 +209,7 @@ impl Queue for RabbitQueue {
                 Outcome::Lost(why) => Err(QueueError::Unavailable(why)),
             }
         };
-        Self::counted(begun, "control", sending.await)
+        Self::counted("control", sending.await)
     }
 
     async fn control(&self) -> Result<BoxStream<'static, ControlMessage>, QueueError> {

@@ -2,6 +2,7 @@
 //! there, a local limiter decides with this replica's share of the limit: never open, never fatal.
 
 mod link;
+mod metrics;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -77,6 +78,7 @@ impl RedisLimiter {
     /// Comes up whether or not Redis answers, and finds it once it does. The clock is for the local limits. Needs a tokio
     /// runtime.
     pub fn connect(options: &RedisLimiterOptions, clock: Arc<dyn Clock>) -> Result<Self, BadRedisOptions> {
+        metrics::describe();
         let client =
             Client::open(options.uri.as_str()).map_err(|error| BadRedisOptions(error.to_string()))?;
         let link = Arc::new(Link::new());
@@ -140,7 +142,7 @@ impl Limiter for RedisLimiter {
                 Err(undecided) => self.link.broke(connection.number, &undecided),
             }
         }
-        metrics::counter!("gantry_ratelimit_local_total").increment(1);
+        ::metrics::counter!("gantry_ratelimit_local_total").increment(1);
         let share = limit.share(self.replicas);
         // What the whole limit allows must be possible here, if seldom.
         let cost = if cost > limit.burst { cost } else { cost.min(share.burst) };
