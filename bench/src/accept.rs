@@ -32,7 +32,7 @@ pub async fn measure(up: &Up, series: &mut Series) -> anyhow::Result<()> {
 const QUIET: Duration = Duration::from_millis(250);
 
 /// Submits one run at a time and hears of its end from the event stream.
-async fn one_by_one(client: &ApiClient, count: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+pub async fn one_by_one(client: &ApiClient, count: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
     let mut events = Box::pin(client.events());
     let (mut accepts, mut stored) = (Vec::new(), Vec::new());
     // The stream is open once it has told of a run.

@@ -1,9 +1,11 @@
 //! A thousand people watch one run that prints a thousand lines a second.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
 use gantry_api_types::request::CreateRun;
+use gantry_client::ApiClient;
 use gantry_tests::{Installation, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,9 +20,16 @@ const LINES: usize = 10_000;
 pub async fn measure(series: &mut Series) -> anyhow::Result<()> {
     let installation = Installation::new("process")?.set("GANTRY_LOG_FILTER", "warn");
     let up = installation.up()?;
-    let client = up.client()?;
+    let address = up.url.trim_start_matches("http://");
+    let ages = watch(&up.client()?, address, &up.key, installation.scratch()).await?;
+    series.add("followers p99 ms", quantile(&ages, 0.99).unwrap_or(f64::NAN));
+    up.stop()
+}
+
+/// How old each line is when a follower sees it, in milliseconds; needs the process executor.
+pub async fn watch(client: &ApiClient, address: &str, key: &str, scratch: &Path) -> anyhow::Result<Vec<f64>> {
     // Waits until everybody is there.
-    let gate = installation.scratch().join("gate");
+    let gate = scratch.join("gate");
     let script = format!(
         "until [ -e {} ]; do sleep 0.1; done; for i in {{1..1000}}; do for j in {{1..10}}; do echo =$EPOCHREALTIME; done; sleep 0.008; done",
         gate.display()
@@ -31,13 +40,11 @@ pub async fn measure(series: &mut Series) -> anyhow::Result<()> {
         ..CreateRun::default()
     };
     let id = client.create_run(&request, None).await?.id;
-    let address = up.url.trim_start_matches("http://").to_owned();
     let mut followers = Vec::new();
     for i in 0..FOLLOWERS {
-        let mut socket = TcpStream::connect(&address).await?;
+        let mut socket = TcpStream::connect(address).await?;
         let head = format!(
-            "GET /api/v1/runs/{id}/logs?follow=1 HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\r\n",
-            up.key
+            "GET /api/v1/runs/{id}/logs?follow=1 HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\r\n"
         );
         socket.write_all(head.as_bytes()).await?;
         followers.push(tokio::spawn(read(socket, i % MEASURED_EVERY == 0)));
@@ -54,8 +61,7 @@ pub async fn measure(series: &mut Series) -> anyhow::Result<()> {
     let measured = FOLLOWERS / MEASURED_EVERY;
     let ages = ages.concat();
     anyhow::ensure!(ages.len() == measured * LINES, "{} of {} lines were seen", ages.len(), measured * LINES);
-    series.add("followers p99 ms", quantile(&ages, 0.99).unwrap_or(f64::NAN));
-    up.stop()
+    Ok(ages)
 }
 
 /// Reads to the `end` event; the ages of all lines in milliseconds, if they are to be measured.

@@ -22,7 +22,7 @@ pub async fn measure(series: &mut Series) -> anyhow::Result<()> {
 }
 
 /// User and system time of a process, by its scheduler statistics (nanoseconds, finer than ticks).
-fn processor_seconds(pid: u32) -> anyhow::Result<f64> {
+pub fn processor_seconds(pid: u32) -> anyhow::Result<f64> {
     let mut nanos = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = std::fs::read_to_string(task?.path().join("schedstat"))?;

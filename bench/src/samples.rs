@@ -3,17 +3,31 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// One number per round and name.
-#[derive(Debug, Default)]
-pub struct Series(BTreeMap<String, Vec<f64>>);
+use serde::{Deserialize, Serialize};
+
+/// One number per round and name, and what has to be known beside them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Series {
+    figures: BTreeMap<String, Vec<f64>>,
+    #[serde(default)]
+    notes: BTreeMap<String, String>,
+}
 
 impl Series {
+    /// A figure that could not be measured is left out.
     pub fn add(&mut self, name: impl Into<String>, value: f64) {
-        self.0.entry(name.into()).or_default().push(value);
+        if value.is_finite() {
+            self.figures.entry(name.into()).or_default().push(value);
+        }
+    }
+
+    /// What a reader has to know about the figures, such as a server's version.
+    pub fn note(&mut self, what: &str, note: String) {
+        self.notes.insert(what.to_owned(), note);
     }
 
     pub fn values(&self, name: &str) -> &[f64] {
-        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+        self.figures.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The median over rounds; `None` when it was not measured.
@@ -21,8 +35,8 @@ impl Series {
         quantile(self.values(name), 0.5)
     }
 
-    pub fn all(&self) -> &BTreeMap<String, Vec<f64>> {
-        &self.0
+    pub fn notes(&self) -> &BTreeMap<String, String> {
+        &self.notes
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use futures::future::try_join_all;
+use gantry_tests::cluster::Addresses;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -10,7 +11,6 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::{CollectionOptions, WriteConcern};
 use mongodb::{Client, Collection};
 
-use crate::distributed::servers::Servers;
 use crate::samples::{Series, millis, quantile};
 
 /// Tasks that write side by side for the rate.
@@ -22,11 +22,10 @@ const CHANGES: i32 = 3;
 const MESSAGES: usize = 4000;
 const IN_FLIGHT: usize = 100;
 
-pub async fn measure(servers: &Servers, series: &mut Series) -> anyhow::Result<()> {
-    store(servers, series).await?;
-    broker(servers, series).await?;
-    series.add("redis round trip ms", redis_round_trip(servers).await?);
-    Ok(())
+pub async fn measure(addresses: &Addresses, series: &mut Series) -> anyhow::Result<()> {
+    store(addresses, series).await?;
+    broker(addresses, series).await?;
+    redis_round_trip(addresses, series).await
 }
 
 /// About as large as a stored run.
@@ -34,8 +33,8 @@ fn document(id: i64) -> Document {
     doc! { "_id": id, "state": 0, "payload": "x".repeat(700) }
 }
 
-async fn store(servers: &Servers, series: &mut Series) -> anyhow::Result<()> {
-    let client = Client::with_uri_str(&servers.mongo).await?;
+async fn store(addresses: &Addresses, series: &mut Series) -> anyhow::Result<()> {
+    let client = Client::with_uri_str(&addresses.mongo).await?;
     let database = client.database(&format!("gantry_bench_{:x}", rand::random::<u32>()));
     let majority = CollectionOptions::builder().write_concern(WriteConcern::majority()).build();
     let collection: Collection<Document> = database.collection_with_options("writes", majority);
@@ -49,13 +48,21 @@ async fn store(servers: &Servers, series: &mut Series) -> anyhow::Result<()> {
         }
         series.add("store write ms", quantile(&samples, 0.5).unwrap_or(f64::NAN));
         let begun = Instant::now();
-        try_join_all((0..WRITERS as i64).map(|writer| live(&collection, 1000 + writer * EACH as i64))).await?;
+        try_join_all((0..WRITERS as i64).map(|writer| live(&collection, 1000 + writer * EACH as i64)))
+            .await?;
         let writes = WRITERS as f64 * EACH as f64 * f64::from(1 + CHANGES);
         series.add("store writes per s, 32 tasks", writes / begun.elapsed().as_secs_f64());
         anyhow::Ok(())
     }
     .await;
     database.drop().await?;
+    let about = client.database("admin").run_command(doc! { "buildInfo": 1 }).await?;
+    let text = |about: &Document, field: &str| about.get_str(field).unwrap_or("unknown").to_owned();
+    let server = match about.get_document("ferretdb") {
+        Ok(ferret) => format!("FerretDB {} on PostgreSQL, synced at commit", text(ferret, "version")),
+        Err(_) => format!("MongoDB {}, majority writes", text(&about, "version")),
+    };
+    series.note("Store", server);
     measured
 }
 
@@ -71,8 +78,8 @@ async fn live(collection: &Collection<Document>, from: i64) -> mongodb::error::R
     Ok(())
 }
 
-async fn broker(servers: &Servers, series: &mut Series) -> anyhow::Result<()> {
-    let connection = Connection::connect(&servers.amqp, ConnectionProperties::default()).await?;
+async fn broker(addresses: &Addresses, series: &mut Series) -> anyhow::Result<()> {
+    let connection = Connection::connect(&addresses.amqp, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let queue = ShortString::from(format!("gantry-bench-{:x}", rand::random::<u32>()));
@@ -96,7 +103,8 @@ async fn broker(servers: &Servers, series: &mut Series) -> anyhow::Result<()> {
             anyhow::Ok(())
         }))
         .await?;
-        series.add("confirmed publishes per s, 100 in flight", MESSAGES as f64 / begun.elapsed().as_secs_f64());
+        series
+            .add("confirmed publishes per s, 100 in flight", MESSAGES as f64 / begun.elapsed().as_secs_f64());
         anyhow::Ok(())
     }
     .await;
@@ -113,8 +121,9 @@ async fn publish(channel: &Channel, queue: &ShortString) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn redis_round_trip(servers: &Servers) -> anyhow::Result<f64> {
-    let client = redis::Client::open(servers.redis.as_str())?;
+async fn redis_round_trip(addresses: &Addresses, series: &mut Series) -> anyhow::Result<()> {
+    let Some(address) = &addresses.redis else { return Ok(()) };
+    let client = redis::Client::open(address.as_str())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut samples = Vec::new();
     for _ in 0..1000 {
@@ -122,5 +131,9 @@ async fn redis_round_trip(servers: &Servers) -> anyhow::Result<f64> {
         redis::cmd("PING").query_async::<()>(&mut connection).await?;
         samples.push(millis(begun.elapsed()));
     }
-    Ok(quantile(&samples, 0.5).unwrap_or(f64::NAN))
+    series.add("redis round trip ms", quantile(&samples, 0.5).unwrap_or(f64::NAN));
+    let about: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+    let version = about.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown");
+    series.note("Redis", version.to_owned());
+    Ok(())
 }

@@ -12,7 +12,6 @@ use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use crate::child::{Child, free_port};
-use crate::report::say;
 use crate::samples::Series;
 use crate::work;
 use front::{Front, Http, Restate};
@@ -93,7 +92,6 @@ impl Peers {
             Peer::GraphileWorker => self.graphile_worker(&dir).await?,
             Peer::Restate => self.restate(&dir).await?,
         };
-        say(&format!("  {name}"));
         let port = running.port;
         if peer == Peer::Restate {
             work::measure(name, series, count, || Ok(Restate(Http::new(port)))).await?;
