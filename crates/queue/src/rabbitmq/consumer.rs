@@ -15,12 +15,16 @@ use gantry_domain::spec::Pool;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::{Acker, Channel};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::link::{Link, Session};
 use super::options::Target;
 use super::{failed, topology, until_closed, wire};
-use crate::rabbitmq::link::Link;
 use crate::{Consumer, Delivery, QueueError, Receipt};
 
+/// How often a consumer that gets nothing asks whether there is nothing. Somebody who deletes a queue that is made again
+/// at once leaves it consuming, as the broker (3.10) sees it, and it is sent nothing ever after.
+const DOUBT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -33,6 +37,10 @@ pub(super) struct RabbitConsumer {
     pub(super) in_hand: Arc<AtomicU64>,
     state: State,
     pause: Duration,
+    /// The last doubt was not cleared up.
+    doubted: bool,
+    /// When to doubt next; not put off by giving up a `next`.
+    doubt_at: Instant,
 }
 
 enum State {
@@ -46,11 +54,14 @@ enum State {
 
 /// A channel of one's own. Closing it gives back whatever is not acknowledged.
 struct Subscription {
+    session: Arc<Session>,
     channel: Channel,
     /// The consumer itself while it is being made.
     fresh: Option<lapin::Consumer>,
     /// Turns true when the channel is given up.
     over: Arc<AtomicBool>,
+    /// Messages of this channel in hand.
+    held: Arc<AtomicU64>,
 }
 
 impl Drop for Subscription {
@@ -67,7 +78,17 @@ impl RabbitConsumer {
         closed: watch::Receiver<bool>,
         in_hand: Arc<AtomicU64>,
     ) -> Self {
-        Self { target, link, pool, closed, in_hand, state: State::Idle, pause: FIRST_PAUSE }
+        Self {
+            target,
+            link,
+            pool,
+            closed,
+            in_hand,
+            state: State::Idle,
+            pause: FIRST_PAUSE,
+            doubted: false,
+            doubt_at: Instant::now(),
+        }
     }
 
     /// On the channel that is there, if it still is, else on a new one.
@@ -86,11 +107,13 @@ impl RabbitConsumer {
                         .await
                         .ok_or_else(|| QueueError::Unavailable("the queue is gone".to_owned()))?;
                     let opening = async {
+                        // Declared before or not: it may have been deleted since.
+                        session.forget(&pool);
                         session.declare(&target.names, &pool).await?;
                         topology::open_for_runs(&session.connection).await.map_err(failed)
                     };
                     let channel = tokio::time::timeout(patience, opening).await.map_err(failed)??;
-                    Subscription { channel, fresh: None, over: Arc::default() }
+                    Subscription { session, channel, fresh: None, over: Arc::default(), held: Arc::default() }
                 }
             };
             let consuming = topology::consume_runs(&subscription.channel, &target.names, &pool);
@@ -105,11 +128,14 @@ impl RabbitConsumer {
     fn deliver(&self, subscription: &Subscription, raw: lapin::message::Delivery) -> Option<Delivery> {
         match wire::decode_run(&raw.data, &raw.properties) {
             Ok(message) => {
-                self.in_hand.fetch_add(1, Ordering::SeqCst);
+                let counts = [Arc::clone(&self.in_hand), Arc::clone(&subscription.held)];
+                for count in &counts {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
                 let receipt = RabbitReceipt {
                     acker: raw.acker,
                     over: Arc::clone(&subscription.over),
-                    in_hand: Arc::clone(&self.in_hand),
+                    counts,
                     patience: self.target.options.call_timeout,
                 };
                 Some(Delivery::new(message, Box::new(receipt)))
@@ -153,6 +179,7 @@ impl Consumer for RabbitConsumer {
                     match subscribed {
                         Ok(mut subscription) => {
                             let Some(consumer) = subscription.fresh.take() else { continue };
+                            self.doubt_at = Instant::now() + DOUBT;
                             self.state = State::Consuming(subscription, consumer);
                         }
                         Err(error) => {
@@ -169,7 +196,17 @@ impl Consumer for RabbitConsumer {
                         biased;
                         () = until_closed(&self.closed) => continue,
                         came = consumer.next() => came,
+                        () = tokio::time::sleep_until(self.doubt_at) => {
+                            self.doubt_at = Instant::now() + DOUBT;
+                            if self.is_deaf().await {
+                                tracing::warn!(pool = %self.pool, "consuming, but sent nothing of what is there");
+                                self.lost().await;
+                            }
+                            continue;
+                        }
                     };
+                    self.doubted = false;
+                    self.doubt_at = Instant::now() + DOUBT;
                     let State::Consuming(subscription, _) = &self.state else { continue };
                     match came {
                         Some(Ok(raw)) => {
@@ -212,16 +249,22 @@ impl Consumer for RabbitConsumer {
 }
 
 impl RabbitConsumer {
-    /// Forgets the subscription, after which the next one is a new one.
+    /// Gives up the channel, and with it what is in hand: one that outlived its queue knows nothing of the next queue of
+    /// that name.
     async fn lost(&mut self) {
         metrics::counter!("gantry_queue_consumers_lost_total").increment(1);
-        // What is in hand can only be acknowledged on this channel: as long as it works, it is kept.
-        if let State::Consuming(subscription, _) = std::mem::replace(&mut self.state, State::Idle)
-            && subscription.channel.status().connected()
-        {
-            self.state = State::Paused(subscription);
-        }
+        self.state = State::Idle;
+        self.doubted = false;
         self.rest().await;
+    }
+
+    /// Whether twice in a row there was something to take, and it was not sent although there was nothing in hand.
+    async fn is_deaf(&mut self) -> bool {
+        let State::Consuming(subscription, _) = &self.state else { return false };
+        let idle = subscription.held.load(Ordering::SeqCst) == 0;
+        let ready = subscription.session.count(&self.target.names, &self.pool).await;
+        let doubtful = idle && ready.is_ok_and(|ready| ready > 0);
+        std::mem::replace(&mut self.doubted, doubtful) && doubtful
     }
 
     async fn rest(&mut self) {
@@ -252,7 +295,7 @@ impl RabbitConsumer {
 struct RabbitReceipt {
     acker: Acker,
     over: Arc<AtomicBool>,
-    in_hand: Arc<AtomicU64>,
+    counts: [Arc<AtomicU64>; 2],
     patience: Duration,
 }
 
@@ -276,7 +319,9 @@ impl Receipt for RabbitReceipt {
 impl Drop for RabbitReceipt {
     /// Gives the message back, unless it was acknowledged: then the driver sends nothing.
     fn drop(&mut self) {
-        self.in_hand.fetch_sub(1, Ordering::SeqCst);
+        for count in &self.counts {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
         if !self.over.load(Ordering::SeqCst) {
             send(self.acker.nack(BasicNackOptions { requeue: true, ..Default::default() }));
         }

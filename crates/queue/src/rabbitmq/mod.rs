@@ -96,6 +96,11 @@ impl RabbitQueue {
         })
     }
 
+    /// What every name at the broker begins with.
+    pub fn prefix(&self) -> &str {
+        &self.target.options.prefix
+    }
+
     /// The present connection for publishing, if the broker takes messages.
     async fn session(&self) -> Result<Arc<Session>, QueueError> {
         if *self.closed.borrow() {
