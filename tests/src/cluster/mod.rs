@@ -67,7 +67,7 @@ impl Plan {
             slots: 4,
             executor: "fake",
             addresses,
-            blobs_in_directory: true,
+            blobs_in_directory: false,
             of_producers: Vec::new(),
             of_workers: Vec::new(),
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use gantry_api_types::request::{CreateRun, Priority};
 use gantry_api_types::run::{Run, Status};
 use gantry_client::ApiClient;
 use gantry_domain::id::RunId;
@@ -25,9 +26,16 @@ impl Deployment {
         Self { cluster, effects, faults: Vec::new() }
     }
 
-    /// Four submitters of short runs, through the balancer, until told to stop.
+    /// Four submitters of short runs, well below what two workers can do, through the balancer, until told to stop.
     pub fn load(&self) -> Load {
-        Load::start(vec![self.cluster.client()], 4, &self.effects, (20, 400), Duration::from_millis(60), None)
+        Load::start(
+            vec![self.cluster.client()],
+            4,
+            &self.effects,
+            (20, 400),
+            Duration::from_millis(200),
+            None,
+        )
     }
 
     /// From now on recovery is measured.
@@ -42,9 +50,10 @@ impl Deployment {
         checked
     }
 
-    /// A run that goes on until its effect is written, and what was promised about it.
+    /// A run that goes before all others, goes on until its effect is written, and what was promised about it.
     pub async fn submit(&self, i: u64, sleep: Duration) -> (RunId, Promise) {
         let (request, promise) = gantry_tests::faults::fake_run(i, sleep, &self.effects);
+        let request = CreateRun { priority: Some(Priority::High), ..request };
         let run = self.cluster.client().create_run(&request, None).await.unwrap();
         (run.id.parse().unwrap(), promise)
     }
