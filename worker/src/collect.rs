@@ -49,7 +49,11 @@ impl Steps<'_> {
         match gathered {
             Gathered::Nothing => Ok(false),
             Gathered::Stored(answer) => {
-                self.log.line(&format!("collected {} files, {} bytes", answer.count, answer.bytes));
+                self.log.line(&format!(
+                    "collected {}, {}",
+                    number(answer.count.into(), "file"),
+                    number(answer.bytes, "byte")
+                ));
                 for problem in answer.problems {
                     self.log.line(&problem);
                 }
@@ -87,7 +91,7 @@ async fn gather(shared: &Shared, lease: &Lease, grant: &Grant, say: &ProgressLin
             Err(error) => return Ok(missing(error)),
         };
         if !std::mem::replace(&mut reported, true) {
-            say.line(format!("collecting what matches {} paths", grant.artifacts.len()));
+            say.line(format!("collecting what matches {}", number(grant.artifacts.len() as u64, "path")));
             report_until_answered(shared, lease, ReportedState::Analyzing).await?;
         }
         let broken = Broken::default();
@@ -110,6 +114,10 @@ async fn gather(shared: &Shared, lease: &Lease, grant: &Grant, say: &ProgressLin
             }
         }
     }
+}
+
+fn number(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 const TAR_BLOCK: usize = 512;
@@ -145,5 +153,15 @@ impl Broken {
 
     fn take(&self) -> Option<ExecutorError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|count| number(count, "file")), ["0 files", "1 file", "2 files"]);
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use gantry_client::ApiClient;
 
 use super::follow::{Interrupts, Presentation, to_the_end};
-use super::run::created;
+use super::run::{accepted, created, own_key};
 use crate::args::{Output, RerunArgs};
 use crate::failure::Failure;
 
@@ -13,7 +13,8 @@ pub async fn run(client: &ApiClient, output: Output, args: &RerunArgs) -> Result
     let mut interrupts = Interrupts::listen()?;
     let work = async {
         let original = args.run.id(client).await?;
-        Ok::<_, Failure>(client.rerun(original).await?)
+        let key = own_key();
+        accepted(|| client.rerun(original, Some(&key))).await
     };
     let run = tokio::select! {
         run = work => run?,

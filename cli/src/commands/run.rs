@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gantry_api_types::request::CreateRun;
 use gantry_api_types::run::Run;
 use gantry_client::{ApiClient, ClientError, RetryPolicy, TransportError, retry};
 use tokio::time::Instant;
@@ -20,12 +19,10 @@ const ACCEPT_WITHIN: Duration = Duration::from_secs(30);
 pub async fn run(client: &ApiClient, output: Output, args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut interrupts = Interrupts::listen()?;
     let here = std::env::current_dir()?;
-    // A key of our own makes the request safe to repeat when its answer is lost.
-    let own_key = || format!("cli-{:032x}", rand::random::<u128>());
     let key = args.idempotency_key.clone().unwrap_or_else(own_key);
     let request = args.request(&here);
     let run = tokio::select! {
-        run = create(client, &request, &key) => run?,
+        run = accepted(|| client.create_run(&request, Some(&key))) => run?,
         // Whether it was accepted is unknown, as with any command that is killed.
         () = interrupts.next() => return Ok(ExitCode::from(130)),
     };
@@ -48,8 +45,17 @@ pub fn created(output: Output, run: &Run) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn create(client: &ApiClient, request: &CreateRun, key: &str) -> Result<Run, Failure> {
-    let first = match client.create_run(request, Some(key)).await {
+/// Makes a request safe to repeat when its answer is lost.
+pub fn own_key() -> String {
+    format!("cli-{:032x}", rand::random::<u128>())
+}
+
+/// Asks again, under the same key, while a server restarts or its answer is lost.
+pub async fn accepted<F>(ask: impl Fn() -> F) -> Result<Run, Failure>
+where
+    F: Future<Output = Result<Run, ClientError>>,
+{
+    let first = match ask().await {
         Ok(run) => return Ok(run),
         Err(error) => error,
     };
@@ -59,5 +65,5 @@ async fn create(client: &ApiClient, request: &CreateRun, key: &str) -> Result<Ru
         return Err(first.into());
     }
     let deadline = Instant::now() + ACCEPT_WITHIN;
-    Ok(retry(RetryPolicy::default(), deadline, || client.create_run(request, Some(key))).await?)
+    Ok(retry(RetryPolicy::default(), deadline, ask).await?)
 }

@@ -19,6 +19,8 @@ use crate::subscription::{Patience, Subscription};
 use crate::transport::Transport;
 
 const RUNS: &str = "/api/v1/runs";
+/// For whoever wants all pages.
+const LARGEST_PAGE: u32 = 100;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Calls of the public API with an API key. Cheap to clone.
@@ -70,9 +72,14 @@ impl ApiClient {
         self.caller.post(&path(run, "/cancel")).no_body().answer().await
     }
 
-    /// Creates a run with the same specification; the answer is the new one.
-    pub async fn rerun(&self, run: RunId) -> Result<Run, ClientError> {
-        self.caller.post(&path(run, "/rerun")).no_body().answer().await
+    /// Creates a run with the same specification; the answer is the new one. With an idempotency key the call may be
+    /// repeated.
+    pub async fn rerun(&self, run: RunId, idempotency_key: Option<&str>) -> Result<Run, ClientError> {
+        let call = self.caller.post(&path(run, "/rerun")).no_body();
+        match idempotency_key {
+            Some(key) => call.header(IDEMPOTENCY_KEY, key).answer().await,
+            None => call.answer().await,
+        }
     }
 
     /// Removes a run that is over, with its log and artifacts.
@@ -153,9 +160,17 @@ impl ApiClient {
         })
     }
 
-    /// A page of the collected files.
-    pub async fn artifacts(&self, run: RunId, cursor: Option<&str>) -> Result<Page<Artifact>, ClientError> {
-        self.caller.get(&Query::new(&path(run, "/artifacts")).option("cursor", cursor).path).answer().await
+    /// A page of the collected files; 25 of them without a limit, at most 100.
+    pub async fn artifacts(
+        &self,
+        run: RunId,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<Artifact>, ClientError> {
+        let query = Query::new(&path(run, "/artifacts"))
+            .option("limit", limit.map(|limit| limit.to_string()).as_deref())
+            .option("cursor", cursor);
+        self.caller.get(&query.path).answer().await
     }
 
     /// All collected files, page after page.
@@ -166,7 +181,7 @@ impl ApiClient {
         let client = self.clone();
         pages(move |cursor| {
             let client = client.clone();
-            Box::pin(async move { client.artifacts(run, cursor.as_deref()).await })
+            Box::pin(async move { client.artifacts(run, cursor.as_deref(), Some(LARGEST_PAGE)).await })
         })
     }
 

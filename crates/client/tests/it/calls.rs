@@ -49,6 +49,21 @@ async fn a_call_carries_the_credential_and_a_json_content_type() {
 }
 
 #[tokio::test]
+async fn a_rerun_can_be_repeated_under_its_key() {
+    let script = Script::default();
+    for _ in 0..2 {
+        script.answer(503, "application/problem+json", problem(ProblemCode::Unavailable));
+    }
+    let client = ApiClient::new(script.transport(), "key");
+    for key in [Some("again-1"), None] {
+        assert!(client.rerun(RUN, key).await.unwrap_err().is_retryable());
+    }
+    let asked = script.asked();
+    assert_eq!(asked[0].line, format!("POST /api/v1/runs/{RUN}/rerun"));
+    assert_eq!([0, 1].map(|i| asked[i].header("idempotency-key")), [Some("again-1"), None]);
+}
+
+#[tokio::test]
 async fn a_stale_attempt_is_told_from_every_other_conflict() {
     let script = Script::default();
     script.answer(409, "application/problem+json", problem(ProblemCode::StaleAttempt));
@@ -100,7 +115,7 @@ async fn all_pages_are_asked_for_one_after_another() {
     let all: Vec<_> =
         ApiClient::new(script.transport(), "key").all_artifacts(RUN).try_collect().await.unwrap();
     assert_eq!(all.iter().map(|artifact| artifact.path.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert!(script.asked()[1].line.ends_with("/artifacts?cursor=x%3D"), "{:?}", script.asked()[1]);
+    assert!(script.asked()[1].line.ends_with("/artifacts?limit=100&cursor=x%3D"), "{:?}", script.asked()[1]);
 }
 
 #[tokio::test]
