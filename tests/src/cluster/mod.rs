@@ -14,12 +14,13 @@ use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use gantry_api_types::fleet::WorkerStatus;
 use gantry_client::{ApiClient, RunFilter, Transport};
-use gantry_domain::id::{KeyId, OrganizationId};
+use gantry_domain::id::{DispatchId, KeyId, OrganizationId, RunId};
+use gantry_domain::run::RunState;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock as _, SystemClock};
 use gantry_queue::{Queue as _, RabbitOptions, RabbitQueue};
 use gantry_store::ApiKey;
-use gantry_store::mongo::MongoOptions;
+use gantry_store::mongo::{MongoOptions, MongoStores};
 use tempfile::TempDir;
 
 pub use balancer::Balancer;
@@ -264,8 +265,7 @@ impl Cluster {
 
     /// A client of another organization, which only the store can be told of so far.
     pub async fn another_organization(&self) -> anyhow::Result<ApiClient> {
-        let uri = self.plan.addresses.store(&self.names);
-        let stores = gantry_store::mongo::connect(MongoOptions::new(uri)).await?;
+        let stores = self.store().await?;
         let key = binary::new_api_key()?;
         let secret_hash = gantry_producer::services::credentials::hash(&key);
         let (id, organization, created_at) = (KeyId::new(), OrganizationId::new(), SystemClock.now());
@@ -280,6 +280,30 @@ impl Cluster {
         stores.stores().auth.add_key(&record).await?;
         stores.close().await;
         Ok(ApiClient::new(Transport::http(&format!("http://{}", self.front.address()))?, &key))
+    }
+
+    /// The dispatch of each of these runs, once they are queued.
+    pub async fn dispatches(&self, runs: &[RunId]) -> anyhow::Result<Vec<(RunId, DispatchId)>> {
+        let store = self.store().await?;
+        let mut found = Vec::new();
+        for &run in runs {
+            let dispatch = eventually("a queued run", || async {
+                match store.stores().runs.find(run).await.ok()??.state {
+                    RunState::Queued { dispatch } => Some(dispatch),
+                    _ => None,
+                }
+            })
+            .await;
+            found.push((run, dispatch));
+        }
+        store.close().await;
+        Ok(found)
+    }
+
+    /// What the producers write to, for what the API does not show.
+    async fn store(&self) -> anyhow::Result<MongoStores> {
+        let uri = self.plan.addresses.store(&self.names);
+        Ok(gantry_store::mongo::connect(MongoOptions::new(uri)).await?)
     }
 
     /// The broker's side of this deployment.

@@ -142,6 +142,32 @@ async fn a_worker_with_a_wrong_clock_keeps_its_leases_and_steals_none() {
     Row::new("the clocks of workers ±10 min", 1, seed).report(&checked);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_space_takes_no_runs_and_says_why() {
+    let (seed, _) = random("no space");
+    let full = Plan::over(Addresses::private()).of(1, 0);
+    let mut deployment = Deployment::start(full).await;
+    // No disk is that empty.
+    deployment.cluster.add_worker(&[("GANTRY_DISK_PAUSE_BELOW", "99".to_owned())]).unwrap();
+    let client = deployment.cluster.client();
+    eventually("a worker that says why it takes no runs", || async {
+        let workers = client.workers().await.ok()?.items;
+        workers.first()?.paused.as_ref().map(|why| assert!(why.contains("disk"), "{why}"))
+    })
+    .await;
+    let (run, promise) = deployment.submit(1, Duration::from_millis(10)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(client.get_run(run).await.unwrap().attempt, 0, "it was taken");
+    deployment.cluster.workers[0].kill().unwrap();
+    deployment.cluster.workers[0].set("GANTRY_DISK_PAUSE_BELOW", "1");
+    deployment.cluster.workers[0].start(false).unwrap();
+    deployment.fault();
+    reaches(&client, run, Status::Passed).await;
+    let promised = BTreeMap::from([(run.to_string(), promise)]);
+    let checked = deployment.check(&promised, Allowed::Nothing).await;
+    Row::new("no space left on the worker", 1, seed).report(&checked);
+}
+
 /// Debian's library that tells a program another time.
 fn faketime() -> String {
     let found = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
