@@ -20,6 +20,7 @@ pub mod lists;
 pub mod logs;
 pub mod reconciling;
 pub mod results;
+pub mod set_aside;
 
 /// Makes a test of every behaviour. `$make` is an async function without arguments that answers fresh [`Stores`] and
 /// whatever must stay alive meanwhile.

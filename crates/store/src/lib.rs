@@ -4,6 +4,7 @@
 //! Every invariant is one guarded write to one document; nothing needs a transaction across documents. Backends never
 //! interpret a run: they store what the domain computed if the version still is the expected one.
 
+mod aside;
 mod auth;
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -20,6 +21,7 @@ mod workers;
 
 use std::sync::Arc;
 
+pub use aside::{DocumentKind, SetAside};
 pub use auth::{ApiKey, AuthStore, Bootstrap, Organization, User};
 pub use dispatch::{Acquired, DispatchStore, Limit, PoolDepth};
 pub use logs::{Append, LogKey, LogStore};

@@ -17,7 +17,7 @@ use metrics::Unit;
 use crate::{
     Accepted, Acquired, ApiKey, Append, AuthStore, Bootstrap, Deleted, DispatchStore, Durability, Group,
     LeaseRef, Limit, ListFilter, LogKey, LogStore, NewRun, Organization, Page, PoolDepth, Renewal, Result,
-    RunStore, Stores, TestResultStore, Transition, WorkerStore,
+    RunStore, SetAside, Stores, TestResultStore, Transition, WorkerStore,
 };
 
 const SECONDS: &str = "gantry_store_call_seconds";
@@ -31,22 +31,6 @@ impl Stores {
             Unit::Seconds,
             "Time that calls of the store took, by operation and result (ok or error)"
         );
-        metrics::describe_histogram!(
-            "gantry_store_commit_seconds",
-            Unit::Seconds,
-            "Time that a commit of the embedded store took"
-        );
-        metrics::describe_histogram!(
-            "gantry_store_batch_commands",
-            Unit::Count,
-            "Writes that shared a commit, or a round trip"
-        );
-        metrics::describe_counter!(
-            "gantry_store_retries_total",
-            Unit::Count,
-            "Calls of a store on a server that were tried again"
-        );
-        metrics::counter!("gantry_store_retries_total").absolute(0);
         metrics::describe_histogram!(
             "gantry_store_commit_seconds",
             Unit::Seconds,
@@ -124,6 +108,7 @@ measured!(RunStore as "runs" {
     fn logs_due(before: Timestamp, limit: u32) -> Vec<Run>;
     fn ahead_of(run: &Run) -> u64;
     fn forget_idempotency(before: Timestamp) -> u64;
+    fn set_aside(organization: OrganizationId, limit: u32) -> Vec<SetAside>;
     fn import(runs: Vec<Run>) -> ();
 });
 

@@ -5,6 +5,7 @@
 //! runs that wait at the same time travel in one command.
 
 mod accept;
+mod aside;
 mod auth;
 mod batch;
 mod calls;
@@ -40,6 +41,7 @@ pub use connect::connect;
 pub use options::{MongoOptions, OptionsError};
 
 use crate::Stores;
+use crate::aside::Aside;
 use batch::Batcher;
 
 /// The names of the collections.
@@ -55,6 +57,7 @@ pub(crate) mod names {
     pub const ORGANIZATIONS: &str = "organizations";
     pub const USERS: &str = "users";
     pub const KEYS: &str = "api_keys";
+    pub const SET_ASIDE: &str = "set_aside";
 }
 
 /// The connection, and what is remembered to save round trips. Cheap to clone.
@@ -65,6 +68,7 @@ struct Core {
     patience: Duration,
     wakes: Arc<wakes::Wakes>,
     log_ends: Arc<logs::Ends>,
+    aside: Arc<Aside>,
 }
 
 impl Core {

@@ -6,7 +6,7 @@ use gantry_domain::run::{LeaseToken, Run, RunStatus, Trigger, TriggerKind};
 use gantry_domain::spec::RunSpec;
 use gantry_domain::time::Timestamp;
 
-use crate::Result;
+use crate::{Result, SetAside};
 
 /// A run to be accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,6 +198,10 @@ pub trait RunStore: Send + Sync {
 
     /// Forgets idempotency keys of runs created before `before`; answers how many.
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64>;
+
+    /// Documents that could not be read and are left out wherever several are asked for: those of an organization, and
+    /// nobody's; the latest first.
+    async fn set_aside(&self, organization: OrganizationId, limit: u32) -> Result<Vec<SetAside>>;
 
     /// Stores runs as they are, for restoring a backup and for measuring; ids must be new.
     async fn import(&self, runs: Vec<Run>) -> Result<()>;

@@ -1,5 +1,6 @@
 //! The embedded store: one file, one writer thread that commits what waits together, some readers beside it.
 
+mod aside;
 mod auth;
 mod checkpoint;
 mod dispatch;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::aside::Aside;
 use crate::{Result, StoreError, Stores};
 use ledger::{Depths, Ledger};
 use readers::Readers;
@@ -59,6 +61,7 @@ struct Sqlite {
     writer: Writer,
     readers: Readers,
     depths: Arc<Depths>,
+    aside: Arc<Aside>,
 }
 
 /// An open store. Ends by itself when everything made from it is dropped; [`close`](Self::close) also waits for that.
@@ -82,6 +85,7 @@ pub fn open(options: SqliteOptions) -> Result<SqliteStores> {
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     schema::migrate(&mut connection)?;
+    aside::look_again(&mut connection)?;
     if let Some(bytes) = options.max_bytes {
         let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         connection.pragma_update(None, "max_page_count", bytes / page)?;
@@ -95,7 +99,8 @@ pub fn open(options: SqliteOptions) -> Result<SqliteStores> {
     threads.push(checkpoint::start(&options.path, signals)?);
     let (writer, thread) = Writer::start(connection, ledger, signal, options.waiting.max(1))?;
     threads.push(thread);
-    Ok(SqliteStores { sqlite: Sqlite { writer, readers, depths }, threads: Mutex::new(threads) })
+    let aside = Arc::default();
+    Ok(SqliteStores { sqlite: Sqlite { writer, readers, depths, aside }, threads: Mutex::new(threads) })
 }
 
 impl SqliteStores {

@@ -9,7 +9,7 @@ use gantry_domain::run::Run;
 use gantry_domain::time::Timestamp;
 use gantry_store::{
     Accepted, Deleted, Durability, Group, LeaseRef, ListFilter, NewRun, Page, Renewal, Result, RunStore,
-    StoreError, Stores, Transition,
+    SetAside, StoreError, Stores, Transition,
 };
 
 /// What must never reach a caller.
@@ -144,6 +144,10 @@ impl RunStore for MoodyRuns {
 
     async fn forget_idempotency(&self, before: Timestamp) -> Result<u64> {
         self.runs()?.forget_idempotency(before).await
+    }
+
+    async fn set_aside(&self, organization: OrganizationId, limit: u32) -> Result<Vec<SetAside>> {
+        self.runs()?.set_aside(organization, limit).await
     }
 
     async fn import(&self, runs: Vec<Run>) -> Result<()> {

@@ -60,7 +60,7 @@ impl Core {
         let outcomes = self.insert(&call, &runs).await;
         let answers = runs.iter().zip(outcomes).map(async |(run, outcome)| match outcome {
             Ok(()) => Ok(Placed::Created(run.document.get_i64("number").unwrap_or(0).max(0) as u64)),
-            Err(Fault::Duplicate) => self.look_again(&call, run).await,
+            Err(Fault::Duplicate) => self.existing(&call, run).await,
             Err(Fault::Store(error)) => Err(error),
         });
         join_all(answers).await
@@ -161,7 +161,7 @@ impl Core {
     }
 
     /// Something with this key or id is there already: the same request, perhaps this very one whose answer was lost.
-    async fn look_again(&self, call: &Call, run: &Accepting) -> Result<Placed> {
+    async fn existing(&self, call: &Call, run: &Accepting) -> Result<Placed> {
         let runs = self.raw(names::RUNS);
         if let Some(wanted) = &run.idempotency {
             let filter = doc! { "organization": &run.organization, "key": &wanted.key };

@@ -39,10 +39,12 @@ pub(super) async fn connect_with(
         patience: options.operation,
         wakes: Arc::default(),
         log_ends: Arc::default(),
+        aside: Arc::default(),
     };
     let ping = core.call().run(|| async { core.database.run_command(doc! { "ping": 1 }).await }).await;
     ping.map_err(|fault| named(fault.into()))?;
     schema::migrate(&core).await.map_err(named)?;
+    core.look_again().await.map_err(named)?;
 
     let accepting = core.clone();
     let (accepts, accepts_task) =

@@ -30,10 +30,6 @@ pub(super) fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-pub(super) fn limit(limit: u32) -> i64 {
-    i64::from(limit.max(1))
-}
-
 /// Smaller goes first.
 pub(super) fn turn(priority: Priority) -> i32 {
     i32::from(Priority::Critical.rank() - priority.rank())

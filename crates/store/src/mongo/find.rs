@@ -4,7 +4,7 @@ use gantry_domain::run::Run;
 use mongodb::bson::{Document, RawDocumentBuf};
 
 use super::calls::Call;
-use super::document::{decode, limit as bson_limit, projection};
+use super::document::projection;
 use super::schema::Index;
 use super::{Core, names};
 use crate::Result;
@@ -22,11 +22,26 @@ impl Core {
         Ok(self.find_some(call, wanted, limit).await?.0)
     }
 
-    /// The same, and whether these were all.
+    /// The same, and whether these were all. Unreadable ones are left out.
     pub async fn find_some(&self, call: &Call, wanted: &Wanted, limit: u32) -> Result<(Vec<Run>, bool)> {
-        let found = self.find_documents(call, wanted, projection(), bson_limit(limit)).await?;
-        let at_end = found.len() < limit as usize;
-        Ok((found.iter().map(|document| decode(document)).collect::<Result<_>>()?, at_end))
+        loop {
+            let known = self.aside.known();
+            let count = limit.max(1).saturating_add(known);
+            let found = self.find_documents(call, wanted, projection(), count.into()).await?;
+            let at_end = found.len() < count as usize;
+            let mut runs = Vec::with_capacity(found.len());
+            for document in &found {
+                runs.extend(self.sift(document)?);
+            }
+            self.write_down_aside().await;
+            // Those found unreadable just now took the places of others.
+            let again = runs.len() < limit as usize && !at_end && self.aside.known() > known;
+            if !again {
+                let all = at_end && runs.len() <= limit as usize;
+                runs.truncate(limit as usize);
+                return Ok((runs, all));
+            }
+        }
     }
 
     pub async fn find_documents(

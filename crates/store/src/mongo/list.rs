@@ -10,7 +10,7 @@ use mongodb::bson::{RawDocumentBuf, doc};
 
 use super::Core;
 use super::calls::Call;
-use super::document::{decode, id_of, integer, projection, status_of, text, time, time_of};
+use super::document::{id_of, integer, projection, status_of, text, time, time_of};
 use super::find::Wanted;
 use super::schema::{BY_CREATED, BY_ENVIRONMENT, BY_GROUP, BY_ORGANIZATION, BY_PROJECT, BY_STATUS, Index};
 use crate::selection::{Columns, Field, LOOKED_AT, Rest, SKEW, statuses};
@@ -40,7 +40,7 @@ pub(super) async fn runs(
             return Ok(page);
         }
         let id = candidate.id;
-        if let Some(run) = candidate.fitting(&rest)? {
+        if let Some(run) = candidate.fitting(core, &rest)? {
             page.items.push(run);
         }
         looked_at += 1;
@@ -109,7 +109,7 @@ impl Candidate {
     }
 
     /// The run, if it fits; decoded only when its columns do.
-    fn fitting(&self, rest: &Rest<'_>) -> Result<Option<Run>> {
+    fn fitting(&self, core: &Core, rest: &Rest<'_>) -> Result<Option<Run>> {
         let document = &self.document;
         let columns = Columns {
             status: status_of(document)?,
@@ -121,8 +121,8 @@ impl Candidate {
         if !rest.columns_fit(&columns) {
             return Ok(None);
         }
-        let run = decode(document)?;
-        Ok(rest.run_fits(&run).then_some(run))
+        let run = core.sift(document)?;
+        Ok(run.filter(|run| rest.run_fits(run)))
     }
 }
 

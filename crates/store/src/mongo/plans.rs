@@ -184,6 +184,7 @@ async fn workout(stores: &Stores) {
     stores.workers.forget(Some(worker), at(0)).await.unwrap();
     crate::contract::credentials::an_installation_keeps_its_id(stores.clone()).await;
     crate::contract::credentials::only_the_first_bootstrap_counts(stores.clone()).await;
+    stores.runs.set_aside(organization, 5).await.unwrap();
     stores.auth.check().await.unwrap();
     stores.runs.delete(organization, models[2].id).await.unwrap();
 }

@@ -21,7 +21,7 @@ use super::wakes::Lane;
 use super::{Core, Mongo, groups, list, names};
 use crate::{
     Accepted, Deleted, Durability, Group, LeaseRef, ListFilter, NewRun, Page, Renewal, Result, RunStore,
-    Transition,
+    SetAside, Transition,
 };
 
 /// Runs that one command imports or forgets.
@@ -113,7 +113,9 @@ impl RunStore for Mongo {
         after: Option<RunId>,
         limit: u32,
     ) -> Result<Page<Run, RunId>> {
-        list::runs(&self.core, organization, filter, after, limit).await
+        let page = list::runs(&self.core, organization, filter, after, limit).await;
+        self.core.write_down_aside().await;
+        page
     }
 
     async fn groups(
@@ -210,6 +212,10 @@ impl RunStore for Mongo {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn set_aside(&self, organization: OrganizationId, limit: u32) -> Result<Vec<SetAside>> {
+        self.core.list_aside(organization, limit).await
     }
 
     async fn import(&self, runs: Vec<Run>) -> Result<()> {

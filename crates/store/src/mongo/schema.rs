@@ -89,7 +89,10 @@ pub(super) const LEASED: Index =
     Index::of(RUNS, "runs_leased", &[("lease_expires_at", 1), ("worker", 1)]).only_with("lease_expires_at");
 pub(super) const LOG_DUE: Index = Index::of(RUNS, "runs_log_due", &[("log_due", 1)]).only_with("log_due");
 
+pub(super) const ASIDE_BY_TIME: Index = Index::of(names::SET_ASIDE, "set_aside_by_time", &[("at", 1)]);
+
 const INDEXES: &[Index] = &[
+    ASIDE_BY_TIME,
     BY_ORGANIZATION,
     BY_CREATED,
     BY_STATUS,
@@ -127,7 +130,7 @@ pub(super) async fn migrate(core: &Core) -> Result<()> {
         return Err(StoreError::TooNew { found: version, known: VERSION });
     }
     // Making an index that is there already changes nothing; one may have been dropped by hand.
-    for collection in [RUNS, names::LANES, names::LIMITS, names::WORKERS, names::KEYS] {
+    for collection in [RUNS, names::LANES, names::LIMITS, names::WORKERS, names::KEYS, names::SET_ASIDE] {
         let models: Vec<_> =
             INDEXES.iter().filter(|index| index.collection == collection).map(Index::model).collect();
         let documents = core.documents(collection);

@@ -9,11 +9,12 @@ use super::document::{bad, text, time, time_of};
 use super::errors::Fault;
 use super::options::relaxed;
 use super::{Mongo, names};
+use crate::aside::{DocumentKind, Subject, state_of};
 use crate::record::{decode_worker, encode_worker};
 use crate::{Result, StoreError, WorkerStore};
 
 /// What a worker does not decide itself stands beside its record, and wins over it.
-fn decode(document: &RawDocument) -> Result<Worker> {
+pub(super) fn decode(document: &RawDocument) -> Result<Worker> {
     let mut worker = decode_worker(text(document, "record")?.as_bytes())?;
     worker.draining = document.get_bool("draining").map_err(|_| bad(document, "draining"))?;
     worker.registered_at = time_of(document, "registered_at")?;
@@ -65,7 +66,14 @@ impl WorkerStore for Mongo {
         let workers = self.core.raw(names::WORKERS);
         let all = || async { workers.find(doc! { "_id": { "$gt": "" } }).await };
         let found = self.core.call().all(all, |_| false).await?;
-        let mut workers = found.iter().map(|worker| decode(worker)).collect::<Result<Vec<_>>>()?;
+        let mut workers = Vec::with_capacity(found.len());
+        for document in &found {
+            let id: WorkerId = text(document, "_id")?.parse().map_err(|_| bad(document, "_id"))?;
+            let (kind, state) = (DocumentKind::Worker, state_of(document.as_bytes()));
+            let subject = Subject { kind, id: id.as_u128(), organization: None, state };
+            workers.extend(self.core.aside.sift(subject, || decode(document))?);
+        }
+        self.core.write_down_aside().await;
         workers.sort_by_key(|worker| std::cmp::Reverse((worker.registered_at, worker.id)));
         Ok(workers)
     }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use gantry_domain::id::{OrganizationId, RunId};
@@ -7,20 +8,24 @@ use gantry_domain::spec::Pool;
 use rusqlite::params;
 
 use super::ledger::Depth;
-use super::row::{Id, Stored, key, run_id};
-use super::runs::runs;
+use super::row::{Id, key, run_id};
 use super::{Sqlite, lanes, statements as sql};
 use crate::{Acquired, DispatchStore, Durability, Limit, PoolDepth, Result, StoreError};
 
 #[async_trait]
 impl DispatchStore for Sqlite {
     async fn ready(&self, pool: &Pool, limit: u32) -> Result<Vec<Run>> {
-        let pool = pool.clone();
+        let (pool, aside) = (pool.clone(), Arc::clone(&self.aside));
         let picked = self
             .writer
-            .write(Durability::Relaxed, move |writing| lanes::ready(writing, pool.as_str(), limit))
+            .write(Durability::Relaxed, move |writing| lanes::ready(writing, &aside, pool.as_str(), limit))
             .await?;
-        picked.into_iter().map(Stored::decode).collect()
+        let mut runs = Vec::with_capacity(picked.len());
+        for stored in picked {
+            runs.extend(stored.sift(&self.aside)?);
+        }
+        self.write_down_aside().await;
+        Ok(runs)
     }
 
     async fn acquire(&self, run: RunId, limits: &[Limit]) -> Result<Acquired> {
@@ -73,7 +78,7 @@ impl DispatchStore for Sqlite {
 
     async fn blocked_on(&self, key: &str, limit: u32) -> Result<Vec<Run>> {
         let key = key.to_owned();
-        self.readers.read(move |connection| runs(connection, sql::BLOCKED_ON, params![key, limit])).await
+        self.many(sql::BLOCKED_ON, limit, move |limit| (key.clone(), limit)).await
     }
 
     async fn blocking_keys(&self) -> Result<Vec<String>> {

@@ -13,6 +13,7 @@ use super::row::{Id, Stored};
 use super::statements as sql;
 use super::writer::Writing;
 use crate::Result;
+use crate::aside::Aside;
 
 /// Where a lane stands during one call; ordered by whose turn it is.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +25,7 @@ struct Lane {
 }
 
 /// Up to `limit` ready runs of the pool in fair order.
-pub(super) fn ready(writing: &mut Writing<'_>, pool: &str, limit: u32) -> Result<Vec<Stored>> {
+pub(super) fn ready(writing: &mut Writing<'_>, aside: &Aside, pool: &str, limit: u32) -> Result<Vec<Stored>> {
     let mut picked = Vec::new();
     let mut known: BinaryHeap<Reverse<Lane>> = BinaryHeap::new();
     let mut unseen = next_lane(writing.connection, pool, None)?;
@@ -38,7 +39,7 @@ pub(super) fn ready(writing: &mut Writing<'_>, pool: &str, limit: u32) -> Result
         if unseen_first {
             unseen = next_lane(writing.connection, pool, Some(&lane))?;
         }
-        match head(writing.connection, pool, &lane)? {
+        match head(writing.connection, aside, pool, &lane)? {
             Some((run, turn)) => {
                 lane.vtime += 1;
                 lane.last = Some((turn, run.id));
@@ -70,12 +71,21 @@ fn next_lane(connection: &Connection, pool: &str, after: Option<&Lane>) -> Resul
     Ok(lane.optional()?)
 }
 
-fn head(connection: &Connection, pool: &str, lane: &Lane) -> Result<Option<(Stored, u8)>> {
-    let (turn, id) = lane.last.map_or((-1, [0; 16]), |(turn, id)| (i16::from(turn), id));
+/// The lane's next run, apart from those that are set aside.
+fn head(connection: &Connection, aside: &Aside, pool: &str, lane: &Lane) -> Result<Option<(Stored, u8)>> {
+    let (mut turn, mut id) = lane.last.map_or((-1, [0; 16]), |(turn, id)| (i16::from(turn), id));
     let mut statement = connection.prepare_cached(sql::LANE_HEAD)?;
-    let found = statement
-        .query_row(params![pool, lane.organization, turn, id], |row| Ok((Stored::read(row)?, row.get(6)?)));
-    Ok(found.optional()?)
+    loop {
+        let found: Option<(Stored, u8)> = statement
+            .query_row(params![pool, lane.organization, turn, id], |row| {
+                Ok((Stored::read(row)?, row.get(6)?))
+            })
+            .optional()?;
+        match found {
+            Some((run, at)) if aside.knows(&run.subject()) => (turn, id) = (i16::from(at), run.id),
+            found => return Ok(found),
+        }
+    }
 }
 
 fn store(connection: &Connection, pool: &str, lane: &Lane, active: bool) -> Result<()> {

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::row::{Id, Stored, key, run_id, status_code, status_of};
 use super::statements as sql;
+use crate::aside::Aside;
 use crate::selection::{Columns, Field, LOOKED_AT, Rest, SKEW, statuses};
 use crate::{Group, ListFilter, Page, Result, StoreError};
 
@@ -20,6 +21,7 @@ const STRIDE: usize = 256;
 /// One page of an organization's runs.
 pub(super) fn runs(
     connection: &Connection,
+    aside: &Aside,
     organization: OrganizationId,
     filter: &ListFilter,
     after: Option<RunId>,
@@ -38,7 +40,7 @@ pub(super) fn runs(
             return Ok(page);
         }
         let id = candidate.stored.id;
-        if let Some(run) = fitting(&rest, candidate)? {
+        if let Some(run) = fitting(aside, &rest, candidate)? {
             page.items.push(run);
         }
         looked_at += 1;
@@ -179,7 +181,7 @@ impl Source {
 }
 
 /// The run, if it fits; decoded only when its columns do.
-fn fitting(rest: &Rest<'_>, candidate: Candidate) -> Result<Option<Run>> {
+fn fitting(aside: &Aside, rest: &Rest<'_>, candidate: Candidate) -> Result<Option<Run>> {
     let columns = Columns {
         status: status_of(candidate.status)?,
         project: candidate.project.as_deref(),
@@ -190,8 +192,8 @@ fn fitting(rest: &Rest<'_>, candidate: Candidate) -> Result<Option<Run>> {
     if !rest.columns_fit(&columns) {
         return Ok(None);
     }
-    let run = candidate.stored.decode()?;
-    Ok(rest.run_fits(&run).then_some(run))
+    let run = candidate.stored.sift(aside)?;
+    Ok(run.filter(|run| rest.run_fits(run)))
 }
 
 /// One page of an organization's groups.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row, ToSql};
 
 use super::statements as sql;
 use super::writer::Writing;
+use crate::aside::{Aside, DocumentKind, Subject};
 use crate::record::{Head, decode_run, encode_run};
 use crate::{Result, StoreError};
 
@@ -119,6 +120,20 @@ impl Stored {
             lease_expires_at: row.get(4)?,
             record: row.get(5)?,
         })
+    }
+
+    pub fn subject(&self) -> Subject {
+        Subject {
+            kind: DocumentKind::Run,
+            id: u128::from_be_bytes(self.id),
+            organization: Some(organization_id(self.organization)),
+            state: self.version,
+        }
+    }
+
+    /// The run, unless it cannot be read.
+    pub fn sift(self, aside: &Aside) -> Result<Option<Run>> {
+        aside.sift(self.subject(), || self.decode())
     }
 
     pub fn decode(self) -> Result<Run> {

@@ -1,5 +1,7 @@
 //! Runs: accepting, changing, finding, deleting.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use gantry_domain::id::{OrganizationId, RunId, WorkerId};
 use gantry_domain::run::{Hold, Run, RunState};
@@ -9,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::row::{Changing, Id, NewRow, Standing, Stored, key, status_code, turn};
 use super::writer::Writing;
 use super::{Sqlite, list, statements as sql};
+use crate::aside::{Aside, SetAside};
 use crate::{
     Accepted, Deleted, Durability, Group, LeaseRef, ListFilter, NewRun, Page, Renewal, Result, RunStore,
     Transition,
@@ -174,13 +177,16 @@ impl RunStore for Sqlite {
     }
 
     async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Run>> {
-        self.many(sql::EXPIRED, [now.as_millis(), limit.into()]).await
+        self.many(sql::EXPIRED, limit, move |limit| [now.as_millis(), limit]).await
     }
 
     async fn leased(&self, worker: Option<WorkerId>, limit: u32) -> Result<Vec<Run>> {
         match worker {
-            Some(worker) => self.many(sql::LEASED_TO, (limit, key(worker.as_u128()))).await,
-            None => self.many(sql::LEASED, [limit]).await,
+            Some(worker) => {
+                let worker = key(worker.as_u128());
+                self.many(sql::LEASED_TO, limit, move |limit| (limit, worker)).await
+            }
+            None => self.many(sql::LEASED, limit, |limit| [limit]).await,
         }
     }
 
@@ -191,8 +197,13 @@ impl RunStore for Sqlite {
         after: Option<RunId>,
         limit: u32,
     ) -> Result<Page<Run, RunId>> {
-        let filter = filter.clone();
-        self.readers.read(move |connection| list::runs(connection, organization, &filter, after, limit)).await
+        let (filter, aside) = (filter.clone(), Arc::clone(&self.aside));
+        let page = self
+            .readers
+            .read(move |connection| list::runs(connection, &aside, organization, &filter, after, limit))
+            .await;
+        self.write_down_aside().await;
+        page
     }
 
     async fn groups(
@@ -225,29 +236,28 @@ impl RunStore for Sqlite {
     }
 
     async fn due(&self, now: Timestamp, limit: u32) -> Result<(Vec<Run>, Option<Timestamp>)> {
-        self.readers
+        let now = now.as_millis();
+        let runs = self.many(sql::DUE, limit, move |limit| [now, limit]).await?;
+        let next = self
+            .readers
             .read(move |connection| {
-                let now = now.as_millis();
-                let next = connection
-                    .prepare_cached(sql::NEXT_DUE)?
-                    .query_row([now], |row| row.get(0))
-                    .optional()?
-                    .map(Timestamp::from_millis);
-                Ok((runs(connection, sql::DUE, params![now, limit])?, next))
+                let mut next = connection.prepare_cached(sql::NEXT_DUE)?;
+                Ok(next.query_row([now], |row| row.get(0)).optional()?.map(Timestamp::from_millis))
             })
-            .await
+            .await?;
+        Ok((runs, next))
     }
 
     async fn unclaimed(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>> {
-        self.many(sql::UNCLAIMED, [before.as_millis(), limit.into()]).await
+        self.many(sql::UNCLAIMED, limit, move |limit| [before.as_millis(), limit]).await
     }
 
     async fn waiting_since(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>> {
-        self.many(sql::WAITING_SINCE, [before.as_millis(), limit.into()]).await
+        self.many(sql::WAITING_SINCE, limit, move |limit| [before.as_millis(), limit]).await
     }
 
     async fn logs_due(&self, before: Timestamp, limit: u32) -> Result<Vec<Run>> {
-        self.many(sql::LOGS_DUE, [before.as_millis(), limit.into()]).await
+        self.many(sql::LOGS_DUE, limit, move |limit| [before.as_millis(), limit]).await
     }
 
     async fn ahead_of(&self, run: &Run) -> Result<u64> {
@@ -278,6 +288,10 @@ impl RunStore for Sqlite {
         }
     }
 
+    async fn set_aside(&self, organization: OrganizationId, limit: u32) -> Result<Vec<SetAside>> {
+        self.list_aside(organization, limit).await
+    }
+
     async fn import(&self, runs: Vec<Run>) -> Result<()> {
         let mut rest = runs.as_slice();
         while !rest.is_empty() {
@@ -301,25 +315,51 @@ impl RunStore for Sqlite {
 }
 
 impl Sqlite {
-    /// The runs that a statement finds.
-    async fn many(
+    /// The first `limit` runs that a statement finds; `values` are given how many to ask for, as some may be unreadable.
+    pub(super) async fn many<P>(
         &self,
         query: &'static str,
-        values: impl rusqlite::Params + Send + 'static,
-    ) -> Result<Vec<Run>> {
-        self.readers.read(move |connection| runs(connection, query, values)).await
+        limit: u32,
+        values: impl Fn(i64) -> P + Clone + Send + 'static,
+    ) -> Result<Vec<Run>>
+    where
+        P: rusqlite::Params,
+    {
+        loop {
+            let known = self.aside.known();
+            let wanted = limit.saturating_add(known);
+            let (aside, values) = (Arc::clone(&self.aside), values.clone());
+            let (mut runs, found) = self
+                .readers
+                .read(move |connection| runs(connection, &aside, query, values(wanted.into())))
+                .await?;
+            self.write_down_aside().await;
+            // Those found unreadable just now took the places of others.
+            let again =
+                runs.len() < limit as usize && found >= u64::from(wanted) && self.aside.known() > known;
+            if !again {
+                runs.truncate(limit as usize);
+                return Ok(runs);
+            }
+        }
     }
 }
 
-/// The runs that a statement finds.
-pub(super) fn runs(connection: &Connection, query: &str, values: impl rusqlite::Params) -> Result<Vec<Run>> {
+/// The runs that a statement finds, and how many rows it found.
+fn runs(
+    connection: &Connection,
+    aside: &Aside,
+    query: &str,
+    values: impl rusqlite::Params,
+) -> Result<(Vec<Run>, u64)> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(values)?;
-    let mut runs = Vec::new();
+    let (mut runs, mut found) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        runs.push(Stored::read(row)?.decode()?);
+        found += 1;
+        runs.extend(Stored::read(row)?.sift(aside)?);
     }
-    Ok(runs)
+    Ok((runs, found))
 }
 
 fn any_run(connection: &Connection, id: Id) -> Result<Option<Stored>> {

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use crate::{Result, StoreError};
 
 /// Step `n` leads from version `n` to `n + 1`; a step that has been released never changes.
-const STEPS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const STEPS: &[&str] =
+    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_set_aside.sql")];
 
 /// Brings the file to the present version, each step in its own transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {

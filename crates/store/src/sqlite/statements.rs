@@ -122,8 +122,19 @@ statements! {
     WORKER = "SELECT record FROM workers WHERE id=?1";
     PUT_WORKER = "INSERT OR REPLACE INTO workers (id, pool, draining, registered_at, last_seen_at, record)"
         "VALUES (?1,?2,?3,?4,?5,?6)";
-    WORKERS = "SELECT record FROM workers ORDER BY registered_at DESC, id DESC";
+    WORKERS = "SELECT record, id FROM workers ORDER BY registered_at DESC, id DESC";
     FORGET_WORKERS = "DELETE FROM workers WHERE id=?1 OR last_seen_at<?2";
+
+    WORKER_STANDING = "SELECT draining, registered_at FROM workers WHERE id=?1";
+
+    // --- set aside
+    PUT_ASIDE = "INSERT INTO set_aside (kind, id, organization, why, at) VALUES (?1,?2,?3,?4,?5) ON CONFLICT DO NOTHING";
+    LIST_ASIDE = "SELECT kind, id, organization, why, at FROM set_aside"
+        "WHERE organization IS NULL OR organization=?1 ORDER BY at DESC LIMIT ?2";
+    ALL_ASIDE = "SELECT kind, id FROM set_aside";
+    STRIKE_ASIDE = "DELETE FROM set_aside WHERE kind=?1 AND id=?2";
+    WAKE_LANE_OF = "UPDATE lanes SET active=1 WHERE (pool, organization) IN"
+        "(SELECT pool, organization FROM runs WHERE id=?1 AND waits=0)";
 
     // --- settings and credentials
     SETTING = "SELECT value FROM settings WHERE name=?1";

@@ -1,11 +1,14 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use gantry_domain::id::WorkerId;
 use gantry_domain::time::Timestamp;
 use gantry_domain::worker::Worker;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::row::key;
+use super::row::{Id, key};
 use super::{Sqlite, statements as sql};
+use crate::aside::{DocumentKind, Subject, state_of};
 use crate::record::{decode_worker, encode_worker};
 use crate::{Durability, Result, WorkerStore};
 
@@ -16,9 +19,15 @@ impl WorkerStore for Sqlite {
         self.writer
             .write(Durability::Relaxed, move |writing| {
                 let mut worker = said.clone();
-                if let Some(known) = find(writing.connection, worker.id)? {
-                    worker.draining = known.draining;
-                    worker.registered_at = known.registered_at;
+                // Not from its record, which another version may have written.
+                let known = writing
+                    .connection
+                    .prepare_cached(sql::WORKER_STANDING)?
+                    .query_row([key(worker.id.as_u128())], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()?;
+                if let Some((draining, registered_at)) = known {
+                    worker.draining = draining;
+                    worker.registered_at = Timestamp::from_millis(registered_at);
                 }
                 store(writing.connection, &worker)?;
                 Ok(worker)
@@ -31,17 +40,24 @@ impl WorkerStore for Sqlite {
     }
 
     async fn list(&self) -> Result<Vec<Worker>> {
-        self.readers
-            .read(|connection| {
+        let aside = Arc::clone(&self.aside);
+        let workers = self
+            .readers
+            .read(move |connection| {
                 let mut statement = connection.prepare_cached(sql::WORKERS)?;
                 let mut rows = statement.query([])?;
                 let mut workers = Vec::new();
                 while let Some(row) = rows.next()? {
-                    workers.push(decode_worker(&row.get::<_, Vec<u8>>(0)?)?);
+                    let (record, id): (Vec<u8>, Id) = (row.get(0)?, row.get(1)?);
+                    let (id, state) = (u128::from_be_bytes(id), state_of(&record));
+                    let subject = Subject { kind: DocumentKind::Worker, id, organization: None, state };
+                    workers.extend(aside.sift(subject, || decode_worker(&record))?);
                 }
                 Ok(workers)
             })
-            .await
+            .await;
+        self.write_down_aside().await;
+        workers
     }
 
     async fn set_draining(&self, id: WorkerId, draining: bool) -> Result<bool> {
