@@ -7,6 +7,7 @@ pub mod object;
 pub mod problem;
 pub mod request;
 pub mod run;
+pub mod set_aside;
 pub mod system;
 pub mod worker;
 

@@ -5,6 +5,7 @@ mod errors_page;
 mod events;
 mod logs;
 mod runs;
+mod set_aside;
 mod system;
 mod tests;
 mod worker;
@@ -80,6 +81,7 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(workers::undrain))
         .routes(routes!(system::queue))
         .routes(routes!(system::reconcilers))
+        .routes(routes!(set_aside::list))
         .routes(routes!(system::version))
         .routes(routes!(system::health))
         .routes(routes!(system::live))

@@ -1,0 +1,30 @@
+//! What the store could not read and left out.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use gantry_api_types::problem::Problem;
+use gantry_api_types::set_aside::{SetAside, SetAsideDocument};
+
+use crate::error::ApiResult;
+use crate::services::accept::Caller;
+use crate::state::App;
+
+const LISTED: u32 = 100;
+
+/// Runs of the caller's organization, and workers, that are stored and cannot be read. They are kept, and left out of
+/// lists and of dispatching.
+#[utoipa::path(get, path = "/api/v1/system/set-aside", operation_id = "list_set_aside", tag = "system",
+    responses((status = 200, body = SetAside),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json<SetAside>> {
+    let listed = app.parts.stores.runs.set_aside(caller.organization, LISTED).await?;
+    let items = listed.into_iter().map(|document| SetAsideDocument {
+        kind: document.kind.as_str().to_owned(),
+        id: document.id,
+        why: document.why,
+        at: document.at,
+    });
+    Ok(Json(SetAside { items: items.collect() }))
+}
