@@ -1,10 +1,12 @@
 //! What an installation sets: leases, limits, retention. Read once at start; every error is reported at once.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use gantry_domain::spec::SpecLimits;
 use gantry_domain::worker::ExecutorKind;
+use gantry_ratelimit::Limit;
 use gantry_service_kit::config::{Secret, Source};
 
 /// The producer's settings.
@@ -13,6 +15,7 @@ pub struct ProducerConfig {
     pub leases: LeaseConfig,
     pub concurrency: ConcurrencyConfig,
     pub limits: LimitConfig,
+    pub rate_limits: RateLimitConfig,
     pub spec: SpecLimits,
     /// How runs are carried out here, where that is known: decides whether `image` and `workdir` make sense.
     pub executor: Option<ExecutorKind>,
@@ -41,6 +44,14 @@ pub struct ConcurrencyConfig {
     pub organization: Option<u32>,
     pub project: Option<u32>,
     pub group: Option<u32>,
+}
+
+/// How many requests that change something are let through; `None` is no limit.
+#[derive(Debug, Clone, Default)]
+pub struct RateLimitConfig {
+    pub organization: Option<Limit>,
+    /// Of one API key.
+    pub key: Option<Limit>,
 }
 
 #[derive(Debug, Clone)]
@@ -104,6 +115,7 @@ impl ProducerConfig {
             group: none(source.parse("concurrency.group", 0)),
         };
         let limits = LimitConfig::read(source);
+        let rate_limits = RateLimitConfig::read(source);
         let default = SpecLimits::default();
         let spec = SpecLimits {
             max_timeout_seconds: source.parse("limits.max_timeout_seconds", default.max_timeout_seconds),
@@ -112,7 +124,7 @@ impl ProducerConfig {
             max_pids: source.parse("limits.max_pids", default.max_pids),
         };
         let secrets = source.secret_table("secrets");
-        Self { leases, concurrency, limits, spec, executor: None, secrets }
+        Self { leases, concurrency, limits, rate_limits, spec, executor: None, secrets }
     }
 }
 
@@ -140,6 +152,31 @@ impl LeaseConfig {
             source.reject("leases.reaper_period", "must be more than zero");
         }
         read
+    }
+}
+
+impl RateLimitConfig {
+    fn read(source: &mut Source) -> Self {
+        let mut limit = |name: &str| {
+            let count = NonZeroU32::new(source.parse(&format!("rate_limits.{name}"), 0));
+            // Unless something else is said, what a minute allows may come at once.
+            let burst: u32 =
+                source.parse(&format!("rate_limits.{name}_burst"), count.map_or(0, NonZeroU32::get));
+            match (count, NonZeroU32::new(burst)) {
+                (Some(count), Some(burst)) => Some(Limit::per_minute(count, burst)),
+                (Some(_), None) => {
+                    source.reject(&format!("rate_limits.{name}_burst"), "must be more than zero");
+                    None
+                }
+                (None, Some(_)) => {
+                    let needed = format!("means nothing without rate_limits.{name}");
+                    source.reject(&format!("rate_limits.{name}_burst"), needed);
+                    None
+                }
+                (None, None) => None,
+            }
+        };
+        Self { organization: limit("organization"), key: limit("key") }
     }
 }
 

@@ -71,6 +71,14 @@ impl ApiError {
         Self { internal: Some(internal.into()), ..Self::new(ProblemCode::Internal, detail) }
     }
 
+    pub fn rate_limited(retry_after_seconds: u32) -> Self {
+        let detail = format!("Too many requests. Wait {retry_after_seconds} s before the next one.");
+        Self {
+            retry_after_seconds: Some(retry_after_seconds.max(1)),
+            ..Self::new(ProblemCode::RateLimited, detail)
+        }
+    }
+
     /// A worker waits for an upgrade, so it need not ask often.
     pub fn unsupported_protocol(detail: String) -> Self {
         Self { retry_after_seconds: Some(30), ..Self::new(ProblemCode::UnsupportedProtocol, detail) }

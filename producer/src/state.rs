@@ -9,6 +9,7 @@ use gantry_domain::id::InstallationId;
 use gantry_domain::run::Run;
 use gantry_domain::time::{Clock, Timestamp};
 use gantry_queue::Queue;
+use gantry_ratelimit::Limiter;
 use gantry_service_kit::reconciler::{Statuses, Wake};
 use gantry_service_kit::shutdown::Shutdown;
 use gantry_service_kit::telemetry::Metrics;
@@ -30,6 +31,7 @@ pub struct Parts {
     pub blobs: Arc<dyn Blobs>,
     pub queue: Arc<dyn Queue>,
     pub bus: Arc<dyn Bus>,
+    pub limiter: Arc<dyn Limiter>,
     pub clock: Arc<dyn Clock>,
 }
 

@@ -62,6 +62,8 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used with another body";
     /// Planned, not built yet.
     NotSupported = "not_supported", 422, "Not supported yet";
+    /// More requests than a limit allows; try again after `Retry-After`.
+    RateLimited = "rate_limited", 429, "Too many requests";
     Internal = "internal", 500, "Something went wrong on our side";
     /// Try again after `Retry-After`.
     Unavailable = "unavailable", 503, "A part that this needs is down";

@@ -9,6 +9,7 @@ use gantry_blobs::{BlobError, Blobs, GridFsBlobs, GridFsOptions, ObjectBlobs};
 use gantry_bus::{BadRedisOptions, Bus, LocalBus, RedisBus, RedisOptions};
 use gantry_domain::time::Clock;
 use gantry_queue::{EmbeddedQueue, Queue, QueueError, RabbitOptions, RabbitQueue};
+use gantry_ratelimit::{Limiter, LocalLimiter, RedisLimiter, RedisLimiterOptions};
 use gantry_store::mongo::{self, MongoOptions, MongoStores};
 use gantry_store::sqlite::{self, SqliteOptions, SqliteStores};
 use gantry_store::{StoreError, Stores};
@@ -31,6 +32,8 @@ pub enum ConnectError {
     Queue(#[from] QueueError),
     #[error("{0}")]
     Redis(#[from] BadRedisOptions),
+    #[error("{0}")]
+    Limits(#[from] gantry_ratelimit::BadRedisOptions),
     #[error("{0}")]
     Blobs(#[from] BlobError),
 }
@@ -77,7 +80,7 @@ pub async fn connect(
     };
     let redis = match &config.sharing {
         SharingConfig::Local => None,
-        SharingConfig::Redis { uri, prefix } => {
+        SharingConfig::Redis { uri, prefix, .. } => {
             let options = RedisOptions { prefix: prefix.clone(), ..RedisOptions::new(uri.expose()) };
             Some(Arc::new(RedisBus::connect(&options)?))
         }
@@ -86,8 +89,16 @@ pub async fn connect(
         Some(redis) => redis.clone(),
         None => Arc::new(LocalBus::new()),
     };
+    let limiter: Arc<dyn Limiter> = match &config.sharing {
+        SharingConfig::Local => Arc::new(LocalLimiter::new(clock.clone())),
+        SharingConfig::Redis { uri, prefix, replicas } => {
+            let (prefix, replicas) = (prefix.clone(), *replicas);
+            let options = RedisLimiterOptions { prefix, replicas, ..RedisLimiterOptions::new(uri.expose()) };
+            Arc::new(RedisLimiter::connect(&options, clock.clone())?)
+        }
+    };
     let blobs = open_blobs(&config.blobs, patience).await?;
-    let parts = Parts { stores: store.stores(), blobs, queue, bus, clock };
+    let parts = Parts { stores: store.stores(), blobs, queue, bus, limiter, clock };
     Ok(Connected { parts, store, redis })
 }
 

@@ -1,5 +1,7 @@
 //! What replicas share for convenience: live events and rate limits.
 
+use std::num::NonZeroU32;
+
 use gantry_service_kit::config::{Secret, Source};
 
 use super::queue::DEFAULT_PREFIX;
@@ -12,6 +14,8 @@ pub enum SharingConfig {
         uri: Secret,
         /// What names begin with; the same for all producers of an installation.
         prefix: String,
+        /// How many producers there are: while Redis is away each lets through its share of a rate limit.
+        replicas: NonZeroU32,
     },
 }
 
@@ -21,7 +25,8 @@ impl SharingConfig {
         let text = uri.expose().trim();
         if text.starts_with("redis://") || text.starts_with("rediss://") {
             let prefix = source.parse("redis_prefix", DEFAULT_PREFIX.to_owned());
-            return Self::Redis { uri: Secret::new(text), prefix };
+            let replicas = source.parse("rate_limits.replicas", NonZeroU32::MIN);
+            return Self::Redis { uri: Secret::new(text), prefix, replicas };
         }
         source.reject("redis", "expected redis://HOST:PORT/DB or rediss://…");
         Self::Local

@@ -14,6 +14,7 @@ use gantry_domain::run::{Actor, LeaseToken};
 use gantry_store::ApiKey;
 
 use crate::error::ApiError;
+use crate::extract::rate;
 use crate::services::accept::Caller;
 use crate::services::credentials;
 use crate::state::App;
@@ -73,7 +74,9 @@ impl FromRequestParts<Arc<App>> for Caller {
         if key.revoked_at.is_some() {
             return Err(refused());
         }
-        Ok(Self { organization: key.organization, actor: Actor::Key(key.id) })
+        let caller = Self { organization: key.organization, actor: Actor::Key(key.id) };
+        rate::admit(parts, app, &caller).await?;
+        Ok(caller)
     }
 }
 

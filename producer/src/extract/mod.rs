@@ -5,6 +5,7 @@ pub mod access;
 pub mod auth;
 pub mod json;
 pub mod query;
+pub mod rate;
 pub mod request_id;
 pub mod run;
 

@@ -95,6 +95,7 @@ mod tests {
     use gantry_bus::LocalBus;
     use gantry_domain::time::SystemClock;
     use gantry_queue::EmbeddedQueue;
+    use gantry_ratelimit::LocalLimiter;
     use gantry_store::sqlite::{self, SqliteOptions};
 
     use super::*;
@@ -106,6 +107,7 @@ mod tests {
             blobs: Arc::new(ObjectBlobs::in_memory()),
             queue: Arc::new(EmbeddedQueue::new()),
             bus: Arc::new(LocalBus::new()),
+            limiter: Arc::new(LocalLimiter::new(Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         }
     }

@@ -27,7 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::ApiError;
-use crate::extract::request_id;
+use crate::extract::{rate, request_id};
 use crate::state::App;
 use crate::trace::{known_method, route};
 
@@ -121,6 +121,7 @@ fn finish(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         })
         // Inside `observe`: an answer to a panic is counted and gets its headers like any other.
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(rate::layer))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .layer(middleware::from_fn(request_id::layer))
         .with_state(app)

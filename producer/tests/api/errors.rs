@@ -1,9 +1,12 @@
 //! Every documented error, provoked through HTTP.
 
+use std::num::NonZeroU32;
+
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Method, Request};
 use gantry_api_types::problem::{Problem, ProblemCode};
 use gantry_domain::id::RunId;
+use gantry_ratelimit::Limit;
 use serde_json::{Value, json};
 
 use crate::installation::{Answer, Installation, Wish, answer, spec, spec_with};
@@ -101,6 +104,15 @@ async fn provoke(code: ProblemCode) -> (Answer, &'static str) {
             installation.post("/api/v1/runs", spec_with(json!({"shards": 4}))).await,
             "planned for a later version",
         ),
+        ProblemCode::RateLimited => {
+            let count = NonZeroU32::MIN;
+            let limited = Installation::with_config(|config| {
+                config.rate_limits.organization = Some(Limit::per_minute(count, count));
+            })
+            .await;
+            limited.accept(spec()).await;
+            (limited.post("/api/v1/runs", spec()).await, "Wait 60 s")
+        }
         ProblemCode::Internal => {
             mood.panicking();
             (installation.get(&missing).await, "under this request id")

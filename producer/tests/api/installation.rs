@@ -19,7 +19,8 @@ use gantry_producer::background::dispatcher::Dispatcher;
 use gantry_producer::config::ProducerConfig;
 use gantry_producer::services::credentials;
 use gantry_producer::state::{App, Parts};
-use gantry_queue::{EmbeddedQueue, Queue as _, RunMessage};
+use gantry_queue::{EmbeddedQueue, Queue, RunMessage};
+use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::reconciler::Reconciler;
 use gantry_service_kit::shutdown::Shutdown;
 use gantry_store::sqlite::{self, SqliteOptions};
@@ -163,6 +164,7 @@ impl Installation {
             blobs,
             queue: Arc::new(queue.clone()),
             bus: Arc::new(LocalBus::new()),
+            limiter: Arc::new(LocalLimiter::new(Arc::new(clock.clone()))),
             clock: Arc::new(clock.clone()),
         };
         let producer = replica(&wish.config, &parts).await;

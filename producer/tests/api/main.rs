@@ -13,6 +13,7 @@ mod limits;
 mod moody_store;
 mod problem;
 mod races;
+mod rate_limits;
 mod server;
 mod tenancy;
 mod worker;

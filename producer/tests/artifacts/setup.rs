@@ -16,6 +16,7 @@ use gantry_producer::config::{LimitConfig, ProducerConfig};
 use gantry_producer::services::credentials;
 use gantry_producer::state::Parts;
 use gantry_queue::EmbeddedQueue;
+use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::shutdown::Shutdown;
 use gantry_store::sqlite::{self, SqliteOptions};
 use gantry_store::{ApiKey, Bootstrap, Durability, Organization, Stores, Transition, User};
@@ -110,6 +111,7 @@ impl Setup {
             blobs,
             queue: Arc::new(EmbeddedQueue::new()),
             bus: Arc::new(LocalBus::new()),
+            limiter: Arc::new(LocalLimiter::new(Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         };
         let config = ProducerConfig { limits, ..ProducerConfig::default() };

@@ -25,6 +25,7 @@ use gantry_producer::config::ProducerConfig;
 use gantry_producer::services::credentials;
 use gantry_producer::state::Parts;
 use gantry_queue::{Consumer, EmbeddedQueue, Queue as _};
+use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::shutdown::{Shutdown, TaskGroup};
 use gantry_store::sqlite::{self, SqliteOptions};
 use gantry_store::{ApiKey, Bootstrap, Organization, Stores, User};
@@ -156,6 +157,7 @@ impl Harness {
             blobs: blobs.clone(),
             queue,
             bus: heard,
+            limiter: Arc::new(LocalLimiter::new(Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         };
         let mut config = ProducerConfig::default();
