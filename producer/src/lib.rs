@@ -54,6 +54,7 @@ impl Producer {
         let installation = parts.stores.auth.installation().await?;
         let app = App {
             fleet: services::fleet::Fleet::new(&config.leases),
+            broker: services::broker::Broker::default(),
             keys: extract::KeyCache::default(),
             in_flight: services::idempotency::InFlight::default(),
             logs: logs::LogService::new(&parts, &config, shutdown.clone()),

@@ -20,6 +20,7 @@ use crate::artifacts::ArtifactService;
 use crate::config::ProducerConfig;
 use crate::extract::KeyCache;
 use crate::logs::LogService;
+use crate::services::broker::Broker;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
 use crate::worker_tokens::WorkerTokens;
@@ -40,6 +41,7 @@ pub struct App {
     pub parts: Parts,
     pub config: ProducerConfig,
     pub fleet: Fleet,
+    pub broker: Broker,
     pub keys: KeyCache,
     pub in_flight: InFlight,
     pub logs: LogService,

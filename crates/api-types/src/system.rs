@@ -45,6 +45,27 @@ pub struct Dependency {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QueueDepths {
     pub pools: Vec<QueueDepth>,
+    #[serde(default)]
+    pub broker: Broker,
+}
+
+/// What carries runs to workers, as the answering replica sees it. While it is down, runs are accepted and stay pending.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Broker {
+    pub status: BrokerStatus,
+    /// Since when it is down.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// What is wrong, when it is down.
+    pub detail: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BrokerStatus {
+    #[default]
+    Up,
+    Down,
 }
 
 /// What waits and runs in a pool, for people and autoscalers.

@@ -363,6 +363,25 @@ impl Run {
         Ok(next)
     }
 
+    /// `queued` → `pending`, when the message of this dispatch was not taken.
+    pub fn take_back(&self, dispatch: DispatchId, now: Timestamp) -> Result<Self, Refused> {
+        match self.state {
+            RunState::Queued { dispatch: present } if present == dispatch => {
+                // What still holds places may not be dispatched before it gave them back: it would lose its new ones.
+                let hold = match self.holding.is_empty() {
+                    true => Hold::Workers,
+                    false => Hold::Due { at: now + Duration::from_secs(1) },
+                };
+                let mut next = self.next(RunState::Pending { hold });
+                next.queued_at = None;
+                next.holding = Vec::new();
+                Ok(next)
+            }
+            RunState::Queued { .. } => Err(Refused::Stale),
+            _ => self.wrong(),
+        }
+    }
+
     /// A pending run with another reason to wait.
     pub fn hold(&self, hold: Hold) -> Result<Self, Refused> {
         let RunState::Pending { .. } = self.state else { return self.wrong() };

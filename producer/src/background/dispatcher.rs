@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gantry_domain::spec::Pool;
 use gantry_service_kit::reconciler::{Outcome, ReconcileError, Reconciler};
 
 use super::failed;
-use crate::services::dispatch::dispatch;
+use crate::services::dispatch::{depth, dispatch};
 use crate::state::App;
 
 pub struct Dispatcher(pub Arc<App>);
@@ -24,11 +25,18 @@ impl Reconciler for Dispatcher {
 
     async fn reconcile(&self) -> Result<Outcome, ReconcileError> {
         let (mut total, mut again) = (0, false);
-        for pool in self.0.fleet.pools() {
+        let pools = self.0.fleet.pools();
+        if pools.is_empty() {
+            // Nothing to hand over, but whoever looks wants to know whether it could be.
+            depth(&self.0, &Pool::default()).await;
+        }
+        for pool in pools {
             let (done, more) = dispatch(&self.0, &pool).await.map_err(failed)?;
             total += done;
             again |= more;
         }
-        Ok(Outcome::did(total).again_if(again))
+        // A broker that is back is not kept waiting.
+        let soon = self.0.broker.trouble().map(|_| Duration::from_secs(1));
+        Ok(Outcome::did(total).again_if(again).due_in(soon))
     }
 }

@@ -9,7 +9,7 @@ use gantry_service_kit::reconciler::{Outcome, ReconcileError, Reconciler};
 use gantry_store::Durability;
 
 use super::failed;
-use crate::services::dispatch::publish;
+use crate::services::dispatch::{depth, publish};
 use crate::services::transition::{Unchanged, change_from};
 use crate::state::App;
 
@@ -77,10 +77,16 @@ impl Reconciler for Unclaimed {
         for run in unclaimed {
             let queued =
                 depths.iter().find(|depth| depth.pool == run.spec.pool).map_or(0, |depth| depth.queued);
-            let in_broker = self.0.parts.queue.depth(&run.spec.pool).await.map_err(failed)?;
+            // A broker that is away has lost nothing yet, as far as anybody can tell.
+            let Some(in_broker) = depth(&self.0, &run.spec.pool).await else { break };
+            // What a worker has in hand while it claims the broker may not count: published again it is there twice,
+            // and then counted. So this ends, and the second claim is refused.
             if in_broker < queued {
                 tracing::warn!(run.id = %run.id, org.id = %run.organization, "unclaimed: published again");
-                did += u64::from(publish(&self.0, &run).await);
+                if !publish(&self.0, &run).await {
+                    break;
+                }
+                did += 1;
             }
         }
         Ok(Outcome::did(did))

@@ -10,7 +10,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gantry_api_types::problem::{Problem, ProblemCode};
 use gantry_api_types::system::{
-    Dependency, Health, HealthStatus, QueueDepth, QueueDepths, Reconciler, Reconcilers, Version,
+    Broker, BrokerStatus, Dependency, Health, HealthStatus, QueueDepth, QueueDepths, Reconciler, Reconcilers,
+    Version,
 };
 use gantry_blobs::BlobError;
 use gantry_domain::spec::Pool;
@@ -52,7 +53,12 @@ pub async fn queue(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<Que
                 u64::from(worker.slots);
         }
     }
-    Ok(Json(QueueDepths { pools: pools.into_values().collect() }))
+    let broker = app.broker.trouble().map_or_else(Broker::default, |trouble| Broker {
+        status: BrokerStatus::Down,
+        since: Some(trouble.since),
+        detail: Some(trouble.detail().to_owned()),
+    });
+    Ok(Json(QueueDepths { pools: pools.into_values().collect(), broker }))
 }
 
 /// What the periodic tasks did last.

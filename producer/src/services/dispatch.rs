@@ -22,14 +22,9 @@ const BATCH: u64 = 256;
 /// One pass over a pool: how many runs were taken on, and whether there may be more.
 pub async fn dispatch(app: &App, pool: &Pool) -> Result<(u64, bool), StoreError> {
     let window = app.fleet.window(pool);
-    let waiting = match app.parts.queue.depth(pool).await {
-        Ok(depth) => depth,
-        Err(error) => {
-            tracing::warn!(%pool, %error, "dispatch waits for the broker");
-            return Ok((0, false));
-        }
-    };
-    let wanted = window.saturating_sub(waiting).min(BATCH);
+    // Before anything is taken out of `pending`: there it can be seen, and cancelled, and goes in its turn.
+    let Some(waiting) = depth(app, pool).await else { return Ok((0, false)) };
+    let wanted = app.broker.allows(window.saturating_sub(waiting).min(BATCH), app.now());
     if wanted == 0 {
         return Ok((0, false));
     }
@@ -38,15 +33,32 @@ pub async fn dispatch(app: &App, pool: &Pool) -> Result<(u64, bool), StoreError>
     // Together, so that their writes share a commit; handed over in the order they were picked.
     let taken = stream::iter(ready).map(|run| take(app, run)).buffered(BATCH as usize);
     let mut results = taken.map(|taken| hand_over(app, taken)).buffered(BATCH as usize);
-    let (mut done, mut failed) = (0, None);
+    let (mut done, mut refused, mut failed) = (0, false, None);
     // All of them to their end: one that breaks off between its two steps is queued without a message.
     while let Some(result) = results.next().await {
         match result {
-            Ok(taken) => done += u64::from(taken),
+            Ok(Handed::Done) => done += 1,
+            Ok(Handed::Gone) => {}
+            Ok(Handed::Back) => refused = true,
             Err(error) => failed = Some(error),
         }
     }
-    failed.map_or(Ok((done, found == wanted)), Err)
+    failed.map_or(Ok((done, found == wanted && !refused)), Err)
+}
+
+/// Messages that the broker holds for a pool; `None`, and known to everybody, when it does not answer.
+pub async fn depth(app: &App, pool: &Pool) -> Option<u64> {
+    match app.parts.queue.depth(pool).await {
+        Ok(depth) => {
+            app.broker.answers(app.now());
+            Some(depth)
+        }
+        Err(error) => {
+            tracing::debug!(%pool, %error, "the broker does not answer");
+            app.broker.unreachable(&error, app.now());
+            None
+        }
+    }
 }
 
 /// What came of picking a run.
@@ -60,16 +72,40 @@ enum Taken {
     Gone,
 }
 
+/// What came of handing it over.
+enum Handed {
+    Done,
+    Gone,
+    /// The broker did not take it: it is pending again.
+    Back,
+}
+
 /// State first, then publish: a claim can never meet a run that is not yet queued.
-async fn hand_over(app: &App, taken: Result<Taken, StoreError>) -> Result<bool, StoreError> {
+async fn hand_over(app: &App, taken: Result<Taken, StoreError>) -> Result<Handed, StoreError> {
     Ok(match taken? {
         Taken::Queued(run, span) => {
-            publish(app, &run).instrument(span).await;
-            true
+            if publish(app, &run).instrument(span).await {
+                Handed::Done
+            } else {
+                take_back(app, run).await?;
+                Handed::Back
+            }
         }
-        Taken::Held => true,
-        Taken::Gone => false,
+        Taken::Held => Handed::Done,
+        Taken::Gone => Handed::Gone,
     })
+}
+
+/// What the broker did not take is pending again. Should its message arrive all the same, it was claimed by now, and
+/// stays so, or the message meets a refusal. When the store does not answer either, it stays queued and is published
+/// again once nobody claimed it for a while.
+async fn take_back(app: &App, run: Run) -> Result<(), StoreError> {
+    let RunState::Queued { dispatch } = run.state else { return Ok(()) };
+    let now = app.now();
+    match change_from(app, run, Durability::Relaxed, |run| run.take_back(dispatch, now).map(Some)).await {
+        Err(Unchanged::Store(error)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
@@ -123,7 +159,8 @@ async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
     }
 }
 
-/// Hands a queued run's message to the broker. A failure is only logged: unclaimed runs are published again.
+/// Hands a queued run's message to the broker. A run that stays queued although it was refused is published
+/// again when nobody claims it.
 pub async fn publish(app: &App, run: &Run) -> bool {
     let RunState::Queued { dispatch } = run.state else { return false };
     let mut span = tracing::debug_span!("publish", run.id = %run.id, org.id = %run.organization);
@@ -137,9 +174,13 @@ pub async fn publish(app: &App, run: &Run) -> bool {
     }
     let message = RunMessage { run: run.id, dispatch, trace: context };
     match app.parts.queue.publish(&run.spec.pool, message).instrument(span).await {
-        Ok(()) => true,
+        Ok(()) => {
+            app.broker.takes(app.now());
+            true
+        }
         Err(error) => {
-            tracing::warn!(run.id = %run.id, org.id = %run.organization, %error, "not published; tried again later");
+            app.broker.refuses(&error, app.now());
+            tracing::warn!(run.id = %run.id, org.id = %run.organization, %error, "not published");
             metrics::counter!("gantry_publish_failures_total").increment(1);
             false
         }

@@ -1,6 +1,7 @@
 //! What can be done with runs. Functions here know the store and the domain, nothing of HTTP.
 
 pub mod accept;
+pub mod broker;
 pub mod cancel;
 pub mod claim;
 pub mod concurrency;

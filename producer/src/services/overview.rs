@@ -14,6 +14,16 @@ pub fn brief(app: &App, run: &Run) -> wire::Run {
     for note in accept::notes(app, run) {
         view.warnings.insert(0, wire::Warning { code: note.code, message: note.message });
     }
+    if let Some(waiting) = &mut view.waiting
+        && waiting.what == wire::WaitingFor::Workers
+        && let Some(trouble) = app.broker.trouble()
+    {
+        waiting.message = format!(
+            "Waiting for the message broker, which {} since {}: the run goes on by itself when it is back.",
+            trouble.detail(),
+            trouble.since
+        );
+    }
     view
 }
 
@@ -26,7 +36,7 @@ pub async fn detail(app: &App, run: &Run) -> ApiResult<wire::Run> {
         let ahead = app.parts.stores.runs.ahead_of(run).await?;
         waiting.ahead = Some(ahead);
         waiting.estimated_start_at = app.fleet.estimated_start(&run.spec.pool, ahead, app.now());
-        if app.fleet.window(&run.spec.pool) == 0 {
+        if app.fleet.window(&run.spec.pool) == 0 && app.broker.trouble().is_none() {
             waiting.message = format!(
                 "No worker takes runs of pool {}: start one, or resume a draining one.",
                 run.spec.pool

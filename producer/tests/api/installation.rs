@@ -47,6 +47,7 @@ pub struct Installation {
     pub directory: TempDir,
 }
 
+pub type WrapQueue = Box<dyn FnOnce(Arc<dyn Queue>) -> Arc<dyn Queue>>;
 pub type WrapBlobs = Box<dyn FnOnce(Arc<dyn Blobs>) -> Arc<dyn Blobs>>;
 
 /// What a test wants to be different.
@@ -55,6 +56,7 @@ pub struct Wish {
     pub config: ProducerConfig,
     pub stores: Option<Box<dyn FnOnce(Stores) -> Stores>>,
     pub blobs: Option<WrapBlobs>,
+    pub queue: Option<WrapQueue>,
 }
 
 pub struct Answer {
@@ -159,10 +161,11 @@ impl Installation {
             blobs = wrap(blobs);
         }
         let (queue, clock) = (EmbeddedQueue::new(), ManualClock::at(T0));
+        let shared: Arc<dyn Queue> = Arc::new(queue.clone());
         let parts = Parts {
             stores: stores.clone(),
             blobs,
-            queue: Arc::new(queue.clone()),
+            queue: wish.queue.map_or_else(|| shared.clone(), |wrap| wrap(shared.clone())),
             bus: Arc::new(LocalBus::new()),
             limiter: Arc::new(LocalLimiter::new(Arc::new(clock.clone()))),
             clock: Arc::new(clock.clone()),

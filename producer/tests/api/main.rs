@@ -1,6 +1,7 @@
 //! The producer's API and background work, in process, over the real embedded store. One binary: linking is the dear part.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod broker;
 mod deleting;
 mod deployment;
 mod errors;
@@ -10,6 +11,7 @@ mod idempotency;
 mod installation;
 mod lifecycle;
 mod limits;
+mod moody_queue;
 mod moody_store;
 mod problem;
 mod races;
