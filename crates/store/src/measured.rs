@@ -15,9 +15,9 @@ use gantry_domain::worker::Worker;
 use metrics::Unit;
 
 use crate::{
-    Accepted, Acquired, ApiKey, Append, AuthStore, Bootstrap, Deleted, DispatchStore, Durability, Group,
-    LeaseRef, Limit, ListFilter, LogKey, LogStore, NewRun, Organization, Page, PoolDepth, Renewal, Result,
-    RunStore, SetAside, Stores, TestResultStore, Transition, WorkerStore,
+    Accepted, Acquired, ApiKey, Append, AuthStore, Bootstrap, Deleted, DispatchStore, DocumentKind,
+    Durability, Group, LeaseRef, Limit, ListFilter, LogKey, LogStore, NewRun, Organization, Page, PoolDepth,
+    Renewal, Result, RunStore, SetAside, Stores, TestResultStore, Transition, WorkerStore,
 };
 
 const SECONDS: &str = "gantry_store_call_seconds";
@@ -52,6 +52,9 @@ impl Stores {
             Unit::Count,
             "Stored documents that could not be read and were set aside, by kind"
         );
+        for kind in [DocumentKind::Run, DocumentKind::Worker] {
+            metrics::counter!("gantry_store_unreadable_total", "kind" => kind.as_str()).absolute(0);
+        }
         Self {
             runs: Arc::new(Measured(self.runs)),
             dispatch: Arc::new(Measured(self.dispatch)),

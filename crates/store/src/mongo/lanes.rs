@@ -148,7 +148,7 @@ pub(super) async fn ready(core: &Core, watch: &Watch, pool: &str, wanted: usize)
     moves.extend(
         heap.iter().filter(|Reverse(turn)| turn.picked).filter_map(|Reverse(turn)| moved(turn, contenders)),
     );
-    moves.extend(watch.may_sleep(pool, &asleep));
+    moves.extend(watch.may_sleep(pool, &asleep, Instant::now()));
     if !moves.is_empty() {
         moves.sort_by_cached_key(|statement| statement.filter.get_str("_id").unwrap_or_default().to_owned());
         core.update(&call, names::LANES, &moves, &relaxed()).await?;
@@ -245,16 +245,16 @@ fn turn_of(run: &Run) -> i32 {
 
 impl Watch {
     /// Which of the lanes that have no run have been so for long, and were not touched meanwhile.
-    fn may_sleep(&self, pool: &str, without_runs: &[Stored]) -> Vec<Statement> {
+    fn may_sleep(&self, pool: &str, without_runs: &[Stored], now: Instant) -> Vec<Statement> {
         let prefix = format!("{pool}/");
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|id, _| !id.starts_with(&prefix) || without_runs.iter().any(|lane| lane.id == *id));
         let mut sleep = Vec::new();
         for lane in without_runs {
-            let (touched, since) = idle.entry(lane.id.clone()).or_insert((lane.touched, Instant::now()));
+            let (touched, since) = idle.entry(lane.id.clone()).or_insert((lane.touched, now));
             if *touched != lane.touched {
-                (*touched, *since) = (lane.touched, Instant::now());
-            } else if since.elapsed() >= WATCHED_FOR {
+                (*touched, *since) = (lane.touched, now);
+            } else if now.duration_since(*since) >= WATCHED_FOR {
                 sleep.push(Statement {
                     filter: doc! {
                         "_id": &lane.id, "awake": true, "idle": true, "touched": lane.touched as i64,
@@ -311,4 +311,31 @@ async fn sweep(core: &Core, watch: &Watch, call: &Call, pool: &str) -> Result<()
     }
     watch.swept_to(pool, after);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(organization: &str, touched: u64) -> Stored {
+        let id = format!("default/{organization}");
+        Stored { id, organization: organization.to_owned(), vtime: 3, idle: true, touched }
+    }
+
+    #[test]
+    fn a_lane_sleeps_after_it_was_watched_without_a_run_and_without_a_touch() {
+        let (watch, begun) = (Watch::default(), Instant::now());
+        let sleeps =
+            |after: Duration, lanes: &[Stored]| watch.may_sleep("default", lanes, begun + after).len();
+        let second = Duration::from_secs(1);
+        assert_eq!(sleeps(Duration::ZERO, &[lane("a", 1), lane("b", 1)]), 0);
+        assert_eq!(sleeps(WATCHED_FOR - second, &[lane("a", 1), lane("b", 1)]), 0);
+        // Somebody is about to make a run ready in the second one.
+        assert_eq!(sleeps(WATCHED_FOR, &[lane("a", 1), lane("b", 2)]), 1);
+        assert_eq!(sleeps(WATCHED_FOR * 2 - second, &[lane("b", 2)]), 0);
+        assert_eq!(sleeps(WATCHED_FOR * 2, &[lane("b", 2)]), 1);
+        // It had a run in between: its time begins anew.
+        assert_eq!(sleeps(WATCHED_FOR * 2, &[]), 0);
+        assert_eq!(sleeps(WATCHED_FOR * 4, &[lane("b", 2)]), 0);
+    }
 }
