@@ -196,10 +196,34 @@ pub struct ArtifactsArgs {
     pub dir: Option<PathBuf>,
 }
 
-/// Show the workers that execute runs
+/// Show the workers that execute runs, or let one take no more of them
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  gantry workers")]
-pub struct WorkersArgs {}
+#[command(after_help = "\
+Examples:
+  gantry workers
+  gantry workers drain build-7          it finishes what it has and takes no more
+  gantry workers undrain build-7        it takes runs again")]
+pub struct WorkersArgs {
+    #[command(subcommand)]
+    pub command: Option<WorkersCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WorkersCommand {
+    /// Let workers finish what they have and take no more
+    #[command(after_help = "Example:\n  gantry workers drain build-7")]
+    Drain(WorkerNames),
+    /// Let draining workers take runs again
+    #[command(after_help = "Example:\n  gantry workers undrain build-7")]
+    Undrain(WorkerNames),
+}
+
+#[derive(Debug, Args)]
+pub struct WorkerNames {
+    /// Names, or ids (`wrk_…`)
+    #[arg(required = true)]
+    pub workers: Vec<String>,
+}
 
 /// Look at the configuration
 #[derive(Debug, Args)]

@@ -38,7 +38,7 @@ pub async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Rerun(args) => return rerun::run(&connect(global)?, output, &args).await,
         Command::Artifacts(args) => artifacts::run(&connect(global)?, output, &args).await?,
         Command::Tests(args) => tests::run(&connect(global)?, output, &args).await?,
-        Command::Workers(_) => workers::run(&connect(global)?, output).await?,
+        Command::Workers(args) => workers::run(&connect(global)?, output, args.command).await?,
         Command::Config(args) => match args.command {
             ConfigCommand::Check(args) => return config::check(output, &args),
         },

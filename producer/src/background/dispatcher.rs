@@ -25,6 +25,7 @@ impl Reconciler for Dispatcher {
 
     async fn reconcile(&self) -> Result<Outcome, ReconcileError> {
         let (mut total, mut again) = (0, false);
+        self.0.fleet.look(&*self.0.parts.stores.workers, self.0.now()).await;
         let pools = self.0.fleet.pools();
         if pools.is_empty() {
             // Nothing to hand over, but whoever looks wants to know whether it could be.

@@ -59,13 +59,6 @@ impl Reconciler for Housekeeping {
         let forgotten =
             stores.runs.forget_idempotency(now - self.app.config.limits.idempotency).await.map_err(failed)?;
         let gone = stores.workers.forget(None, now - FORGET_WORKER_AFTER).await.map_err(failed)?;
-        self.app.fleet.forget_silent();
-        // Workers that other replicas hear from.
-        for worker in stores.workers.list().await.map_err(failed)? {
-            if now.since(worker.last_seen_at) < self.app.config.leases.fence {
-                self.app.fleet.seen_elsewhere(&worker);
-            }
-        }
         self.show_depths(stores.dispatch.depths().await.map_err(failed)?);
         Ok(Outcome::did(forgotten + gone))
     }

@@ -13,6 +13,8 @@ use crate::services::tidy;
 use crate::state::App;
 
 const BATCH: u32 = 200;
+/// Passes are late by that much on a busy machine, however short their period.
+const LEAST_UNWATCHED: Duration = Duration::from_secs(2);
 
 pub struct LeaseReaper {
     app: Arc<App>,
@@ -37,9 +39,11 @@ impl LeaseReaper {
             return false;
         }
         let (now, leases) = (self.app.now(), &self.app.config.leases);
-        // Later than that, this machine slept or its clock jumped: leases ran out while nobody could renew them.
-        let unwatched = leases.lease + leases.settle + leases.reaper_period;
-        let watched = health.as_ref().filter(|health| now.since(health.seen_at) <= unwatched);
+        // Later than that, or earlier than before: this machine slept or its clock jumped, and leases may have run out while
+        // nobody could renew them.
+        let unwatched = (leases.reaper_period * 2).max(LEAST_UNWATCHED);
+        let watched =
+            health.as_ref().filter(|health| now >= health.seen_at && now.since(health.seen_at) <= unwatched);
         let since = watched.map_or(now, |health| health.since);
         *health = Some(Health { since, seen_at: now });
         now.since(since) >= leases.settle

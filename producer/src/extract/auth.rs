@@ -112,12 +112,10 @@ impl FromRequestParts<Arc<App>> for Spoken {
             Some(version) => format!("version {version}, which is too new: upgrade the producers first"),
             None => "no version that can be read".to_owned(),
         };
-        Err(ApiError::new(
-            ProblemCode::UnsupportedProtocol,
-            format!(
-                "This producer understands versions {OLDEST_PROTOCOL} to {PROTOCOL} of the worker protocol; the worker speaks {what}."
-            ),
-        ))
+        Err(ApiError::unsupported_protocol(format!(
+            "This producer understands versions {OLDEST_PROTOCOL} to {PROTOCOL} of the worker protocol; \
+             the worker speaks {what}."
+        )))
     }
 }
 

@@ -119,6 +119,7 @@ pub fn follow(
                         yield ALIVE;
                     },
                     () = app.shutdown.triggered() => {}
+                    () = access.until_ended(&app) => {}
                 },
             }
         }

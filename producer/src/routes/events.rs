@@ -92,7 +92,11 @@ fn run_events(
                 // Asked again with the next event or sign of life.
                 Err(error) => tracing::warn!(run.id = %id, org.id = %organization, %error, "watchers of a run wait for the store"),
             }
-            if !changed(&app, &mut heard).await {
+            let heard_of_it = tokio::select! {
+                heard_of_it = changed(&app, &mut heard) => heard_of_it,
+                () = access.until_ended(&app) => continue,
+            };
+            if !heard_of_it {
                 yield ALIVE;
             }
             tokio::time::sleep_until(pace.turn()).await;
@@ -147,7 +151,11 @@ fn organization_events(
                 return;
             }
             let mut waiting = Waiting::default();
-            if !waiting.gather(&app, &mut heard, &mut pace).await {
+            let gathered = tokio::select! {
+                gathered = waiting.gather(&app, &mut heard, &mut pace) => gathered,
+                () = access.until_ended(&app) => continue,
+            };
+            if !gathered {
                 yield ALIVE;
                 continue;
             }

@@ -1,7 +1,7 @@
 //! What this replica knows of the fleet, for deciding how much to hand to the queue. An estimate: claims and endings
-//! seen here move it at once, heartbeats put it right.
+//! seen here move it at once, heartbeats put it right. Those that other replicas heard are found in the store.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,15 @@ use gantry_domain::id::WorkerId;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::Timestamp;
 use gantry_domain::worker::Worker;
+use gantry_store::WorkerStore;
 
 use crate::config::LeaseConfig;
 
 /// Claims of this long are taken as what the fleet will soon claim again.
 const CLAIM_WINDOW: Duration = Duration::from_millis(250);
+
+/// How old what was found in the store may be.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// Endings that an estimate is made from.
 const PACE: usize = 20;
@@ -21,6 +25,8 @@ const PACE: usize = 20;
 pub struct Fleet {
     silent_after: Duration,
     inner: Mutex<Inner>,
+    /// When the store was asked last.
+    looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -35,15 +41,17 @@ struct Member {
     pool: Pool,
     slots: u32,
     busy: u32,
-    takes_runs: bool,
+    /// When this replica learned of its last sign of life: clocks of replicas may differ.
     heard: Instant,
-    /// Only the store told of it: it talks to another replica.
-    elsewhere: bool,
+    /// That sign, by the clock of whoever heard it.
+    last_seen_at: Timestamp,
+    /// Asked to, or out of space or engine.
+    stands_still: (bool, bool),
 }
 
 impl Fleet {
     pub fn new(leases: &LeaseConfig) -> Self {
-        Self { silent_after: leases.fence, inner: Mutex::default() }
+        Self { silent_after: leases.fence, inner: Mutex::default(), looked: tokio::sync::Mutex::default() }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
@@ -52,49 +60,58 @@ impl Fleet {
 
     /// A worker said where it stands.
     pub fn heard(&self, worker: &Worker) {
-        self.note(worker, false);
-    }
-
-    fn note(&self, worker: &Worker, elsewhere: bool) {
-        let member = Member {
-            pool: worker.pool.clone(),
-            slots: worker.slots,
-            busy: worker.busy,
-            takes_runs: !worker.draining && worker.paused.is_none(),
-            heard: Instant::now(),
-            elsewhere,
-        };
-        self.with(|inner| inner.workers.insert(worker.id, member));
+        self.with(|inner| inner.workers.insert(worker.id, Member::of(worker)));
     }
 
     /// A worker was asked to drain, or to take runs again.
     pub fn draining(&self, worker: WorkerId, draining: bool) {
         self.with(|inner| {
             if let Some(member) = inner.workers.get_mut(&worker) {
-                member.takes_runs = !draining;
+                member.stands_still.0 = draining;
             }
         });
     }
 
-    /// A worker that talks to another replica; what was heard here counts for more.
-    pub fn seen_elsewhere(&self, worker: &Worker) {
-        let heard_here = |inner: &mut Inner| {
-            let known = inner.workers.get(&worker.id);
-            known.is_some_and(|member| !member.elsewhere && member.heard.elapsed() < self.silent_after)
-        };
-        if !self.with(heard_here) {
-            self.note(worker, true);
+    /// Takes in what other replicas heard, if that was not done a moment ago. A look that fails leaves what is known.
+    pub async fn look(&self, store: &dyn WorkerStore, now: Timestamp) {
+        let mut looked = self.looked.lock().await;
+        if looked.is_some_and(|at| at.elapsed() < FRESH) {
+            return;
         }
+        match store.list().await {
+            Ok(workers) => {
+                *looked = Some(Instant::now());
+                self.found(&workers, now);
+            }
+            Err(error) => tracing::debug!(%error, "the fleet is not looked up"),
+        }
+    }
+
+    /// The fleet as the store has it. What was heard here since then counts for more.
+    fn found(&self, workers: &[Worker], now: Timestamp) {
+        let silent_after = self.silent_after;
+        self.with(|inner| {
+            for worker in workers {
+                match inner.workers.get_mut(&worker.id) {
+                    Some(known) if known.last_seen_at < worker.last_seen_at => *known = Member::of(worker),
+                    Some(known) => known.stands_still.0 = worker.draining,
+                    None if now.since(worker.last_seen_at) < silent_after => {
+                        inner.workers.insert(worker.id, Member::of(worker));
+                    }
+                    None => {}
+                }
+            }
+            // Who left said so to some replica; who fell silent is not counted any more.
+            let still_there: HashSet<_> = workers.iter().map(|worker| worker.id).collect();
+            inner.workers.retain(|id, member| {
+                still_there.contains(id) && member.heard.elapsed() < silent_after
+                    || member.heard.elapsed() < FRESH
+            });
+        });
     }
 
     pub fn left(&self, worker: WorkerId) {
         self.with(|inner| inner.workers.remove(&worker));
-    }
-
-    /// Drops workers that fell silent without leaving.
-    pub fn forget_silent(&self) {
-        let silent_after = self.silent_after;
-        self.with(|inner| inner.workers.retain(|_, member| member.heard.elapsed() < silent_after));
     }
 
     pub fn claimed(&self, worker: WorkerId) {
@@ -135,7 +152,7 @@ impl Fleet {
             let silent_after = self.silent_after;
             let (mut workers, mut free) = (0_u64, 0_u64);
             for member in inner.workers.values() {
-                if member.pool == *pool && member.takes_runs && member.heard.elapsed() < silent_after {
+                if member.pool == *pool && member.takes_runs() && member.heard.elapsed() < silent_after {
                     workers += 1;
                     free += u64::from(member.slots.saturating_sub(member.busy));
                 }
@@ -170,13 +187,30 @@ impl Fleet {
             let mut pools: Vec<_> = inner
                 .workers
                 .values()
-                .filter(|member| member.takes_runs && member.heard.elapsed() < self.silent_after)
+                .filter(|member| member.takes_runs() && member.heard.elapsed() < self.silent_after)
                 .map(|member| member.pool.clone())
                 .collect();
             pools.sort();
             pools.dedup();
             pools
         })
+    }
+}
+
+impl Member {
+    fn of(worker: &Worker) -> Self {
+        Self {
+            pool: worker.pool.clone(),
+            slots: worker.slots,
+            busy: worker.busy,
+            heard: Instant::now(),
+            last_seen_at: worker.last_seen_at,
+            stands_still: (worker.draining, worker.paused.is_some()),
+        }
+    }
+
+    fn takes_runs(&self) -> bool {
+        self.stands_still == (false, false)
     }
 }
 

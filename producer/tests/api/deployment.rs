@@ -1,16 +1,25 @@
 //! What only a deployment of several processes shows: versions side by side, tokens in rotation, replicas that come and go.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, Request};
-use gantry_api_types::worker::{HeartbeatAnswer, PROTOCOL_HEADER};
-use gantry_domain::id::{ClaimId, WorkerId};
+use gantry_api_types::worker::{HeartbeatAnswer, LeaseSignal, PROTOCOL_HEADER};
+use gantry_domain::id::{ClaimId, InstallationId, OrganizationId, WorkerId};
+use gantry_domain::spec::Pool;
 use gantry_producer::Producer;
+use gantry_producer::background::dispatcher::Dispatcher;
 use gantry_producer::worker_tokens::WorkerTokens;
 use gantry_service_kit::config::Secret;
 use gantry_service_kit::shutdown::Shutdown;
+use gantry_store::{ApiKey, AuthStore, Bootstrap, Organization, Result as StoreResult, Stores};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
-use crate::installation::{Answer, Installation, answer, spec, spec_with};
+use crate::installation::{Answer, Installation, Wish, answer, spec, spec_with};
 use crate::worker::{FakeWorker, exited};
 
 #[tokio::test]
@@ -127,6 +136,115 @@ async fn a_token_of_another_pool_is_good_for_nothing() {
     as_holder(&installation, &tokens, ANY, &path, claim).await.expect(200);
 }
 
+/// Until the replica sees the fleet as it is in the store; looks are some time apart.
+async fn until_it_sees(installation: &Installation, replica: &Producer, window: u64) {
+    let app = replica.app();
+    let begun = Instant::now();
+    loop {
+        app.fleet.look(&*installation.stores.workers, installation.now()).await;
+        let seen = app.fleet.window(&Pool::default());
+        if seen == window {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it sees room for {seen}, not {window}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_hears_no_worker_dispatches_for_the_whole_fleet() {
+    let installation = Installation::new().await;
+    let other = installation.replica().await;
+    let worker = FakeWorker::register(&installation, 3).await;
+    for _ in 0..5 {
+        installation.accept(spec()).await;
+    }
+    assert_eq!(installation.pass(&Dispatcher(other.app().clone())).await, 3);
+    for _ in 0..3 {
+        worker.claim_next().await.unwrap();
+    }
+    installation.advance(1);
+    worker.heartbeat(3, &[]).await;
+    // As much as one worker gets ahead of its slots.
+    until_it_sees(&installation, &other, 1).await;
+    installation.advance(1);
+    worker.heartbeat(1, &[]).await;
+    until_it_sees(&installation, &other, 2).await;
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_worker_at_one_replica_counts_at_all() {
+    let installation = Installation::new().await;
+    let other = installation.replica().await;
+    let worker = FakeWorker::register(&installation, 3).await;
+    until_it_sees(&installation, &other, 3).await;
+    let ask = async |what: &str| {
+        installation.post(&format!("/api/v1/workers/{}/{what}", worker.id), Value::Null).await.expect(200)
+    };
+    ask("drain").await;
+    until_it_sees(&installation, &other, 0).await;
+    let public = other.public_router();
+    let listed = answer(
+        &public,
+        Request::get("/api/v1/workers")
+            .header("authorization", format!("Bearer {}", installation.key))
+            .body(Body::empty())
+            .unwrap(),
+    );
+    assert_eq!(listed.await.json()["items"][0]["status"], "draining");
+    ask("undrain").await;
+    until_it_sees(&installation, &other, 3).await;
+    worker.call(Method::POST, "/worker/v1/leave", None, json!({"worker": worker.id})).await.expect(204);
+    until_it_sees(&installation, &other, 0).await;
+}
+
+#[tokio::test]
+async fn an_attempt_goes_on_whichever_replica_its_worker_talks_to() {
+    let installation = Installation::new().await;
+    let worker = FakeWorker::register(&installation, 1).await;
+    let (id, protocol) = (worker.id, worker.protocol);
+    let held = worker.running(spec()).await;
+    let other = installation.replica().await;
+    let there = installation.with_workers_at(&other);
+    let worker = FakeWorker { installation: &there, id, protocol };
+    assert_eq!(worker.heartbeat(1, &[&held]).await.leases, [LeaseSignal::Renewed]);
+    worker.state(&held, "starting").await.expect(200);
+    worker.log(&held, crate::lifecycle::chunk(0, "one\n")).await.expect(200);
+    there.post(&format!("/api/v1/runs/{}/cancel", held.run), Value::Null).await.expect(202);
+    assert_eq!(
+        worker.heartbeat(1, &[&held]).await.leases,
+        [LeaseSignal::Cancel],
+        "asked for at the first one"
+    );
+    let mut done = crate::worker::finish(json!({"kind": "cancelled"}));
+    done["log_end"] = json!(4);
+    worker.finish(&held, done).await.expect(200);
+    assert_eq!(there.status(held.run).await, gantry_api_types::run::Status::Cancelled);
+}
+
+#[tokio::test]
+async fn a_key_repeated_at_another_replica_makes_no_second_run() {
+    let installation = Installation::new().await;
+    let routers = [installation.public.clone(), installation.replica().await.public_router()];
+    let post = |router: usize| {
+        let request = Request::post("/api/v1/runs")
+            .header("authorization", format!("Bearer {}", installation.key))
+            .header("content-type", "application/json")
+            .header("idempotency-key", "the same")
+            .body(Body::from(spec().to_string()));
+        let router = routers[router].clone();
+        async move { answer(&router, request.unwrap()).await }
+    };
+    let answers = futures::future::join_all((0..20).map(|i| post(i % 2))).await;
+    let mut ids: Vec<_> = answers
+        .into_iter()
+        .filter(|answer| answer.status.as_u16() == 202 || answer.code() != "idempotency_in_flight")
+        .map(|answer| answer.expect(202).run().id)
+        .collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+}
+
 #[tokio::test]
 async fn a_replica_about_to_end_is_not_ready_and_still_serves() {
     let installation = Installation::new().await;
@@ -136,4 +254,85 @@ async fn a_replica_about_to_end_is_not_ready_and_still_serves() {
     assert_eq!(ready().await.expect(503).json()["status"], "retiring");
     installation.accept(spec_with(json!({"group": "late"}))).await;
     installation.call_as("", Method::GET, "/health/live", None).await.expect(200);
+}
+
+/// A store in which another replica revokes every key at some moment.
+struct Revoking {
+    auth: Arc<dyn AuthStore>,
+    revoked: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl AuthStore for Revoking {
+    async fn installation(&self) -> StoreResult<InstallationId> {
+        self.auth.installation().await
+    }
+
+    async fn bootstrap(&self, first: &Bootstrap) -> StoreResult<bool> {
+        self.auth.bootstrap(first).await
+    }
+
+    async fn first_organization(&self) -> StoreResult<Option<Organization>> {
+        self.auth.first_organization().await
+    }
+
+    async fn organization(&self, id: OrganizationId) -> StoreResult<Option<Organization>> {
+        self.auth.organization(id).await
+    }
+
+    async fn key_by_hash(&self, hash: &[u8; 32]) -> StoreResult<Option<ApiKey>> {
+        let key = self.auth.key_by_hash(hash).await?;
+        let revoked = self.revoked.load(Ordering::SeqCst);
+        Ok(key.map(|key| ApiKey { revoked_at: revoked.then_some(crate::installation::T0), ..key }))
+    }
+
+    async fn add_key(&self, key: &ApiKey) -> StoreResult<()> {
+        self.auth.add_key(key).await
+    }
+
+    async fn check(&self) -> StoreResult<()> {
+        self.auth.check().await
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_ends_within_five_seconds_quiet_streams_included() {
+    let revoked = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&revoked);
+    let wrap = move |stores: Stores| Stores {
+        auth: Arc::new(Revoking { auth: stores.auth, revoked: switch }),
+        ..stores
+    };
+    let installation = Installation::with(Wish { stores: Some(Box::new(wrap)), ..Wish::default() }).await;
+    let id = installation.accept(spec()).await;
+    let paths = [
+        "/api/v1/events".to_owned(),
+        format!("/api/v1/runs/{id}/events"),
+        format!("/api/v1/runs/{id}/logs?follow=1"),
+    ];
+    let streams = paths.map(|path| {
+        let request = Request::get(path).header("authorization", format!("Bearer {}", installation.key));
+        installation.public.clone().oneshot(request.body(Body::empty()).unwrap())
+    });
+    let streams = futures::future::join_all(streams).await;
+    installation.get("/api/v1/runs").await.expect(200);
+    revoked.store(true, Ordering::SeqCst);
+    let taken_away = Instant::now();
+    let ends = streams.into_iter().map(|stream| async {
+        let stream = stream.unwrap();
+        assert_eq!(stream.status().as_u16(), 200);
+        axum::body::to_bytes(stream.into_body(), 1 << 20).await.unwrap()
+    });
+    let refused = async {
+        while installation.get("/api/v1/runs").await.status.as_u16() == 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let ended = futures::future::join(futures::future::join_all(ends), refused);
+    let (bodies, ()) = tokio::time::timeout(Duration::from_secs(60), ended).await.expect("they end");
+    // Five, and some for a busy machine.
+    assert!(taken_away.elapsed() < Duration::from_secs(8), "{:?}", taken_away.elapsed());
+    for body in bodies {
+        assert!(body.ends_with(b"retry: 1000\n\n"), "{}", String::from_utf8_lossy(&body));
+    }
 }

@@ -191,12 +191,21 @@ impl Installation {
         replica(&self.config, &self.parts).await
     }
 
+    /// The same with workers that talk to another producer.
+    pub fn with_workers_at(self, replica: &Producer) -> Self {
+        Self { worker_api: replica.worker_router(), ..self }
+    }
+
     pub fn app(&self) -> &Arc<App> {
         self.producer.app()
     }
 
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub fn set_back(&self, seconds: u64) {
+        self.clock.set_back(Duration::from_secs(seconds));
     }
 
     pub fn now(&self) -> Timestamp {
@@ -268,6 +277,19 @@ impl Installation {
     /// One pass of a reconciler; how much it did.
     pub async fn pass(&self, reconciler: &dyn Reconciler) -> u64 {
         reconciler.reconcile().await.unwrap().did
+    }
+
+    /// Lets so many seconds go by while the reaper does its passes, every five as it should; how many leases it took.
+    pub async fn watch(&self, reaper: &dyn Reconciler, seconds: u64) -> u64 {
+        let mut lost = self.pass(reaper).await;
+        let mut left = seconds;
+        while left > 0 {
+            let step = left.min(5);
+            self.advance(step);
+            left -= step;
+            lost += self.pass(reaper).await;
+        }
+        lost
     }
 
     /// Dispatches all that can be.

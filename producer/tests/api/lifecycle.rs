@@ -39,9 +39,7 @@ pub fn chunk(offset: u64, text: &str) -> axum::body::Bytes {
 
 /// Lets the lease run out and the reaper see it.
 async fn let_it_expire(installation: &Installation, reaper: &LeaseReaper) {
-    installation.pass(reaper).await;
-    installation.advance(46);
-    assert_eq!(installation.pass(reaper).await, 1);
+    assert_eq!(installation.watch(reaper, 46).await, 1);
 }
 
 #[tokio::test]
@@ -158,16 +156,13 @@ async fn no_lease_is_taken_before_the_store_has_settled() {
     // The first pass of a fresh process, long after the lease ended.
     installation.advance(1000);
     let reaper = LeaseReaper::new(installation.app().clone());
-    assert_eq!(installation.pass(&reaper).await, 0);
-    installation.advance(14);
-    assert_eq!(installation.pass(&reaper).await, 0);
+    assert_eq!(installation.watch(&reaper, 14).await, 0);
     // A worker that is heard again in that time keeps its run.
     assert_eq!(worker.heartbeat(1, &[&held]).await.leases, [LeaseSignal::Renewed]);
     installation.advance(1);
     assert_eq!(installation.pass(&reaper).await, 0);
     assert_eq!(installation.status(held.run).await, Status::Running);
-    installation.advance(44);
-    assert_eq!(installation.pass(&reaper).await, 0, "renewed for 45 s");
+    assert_eq!(installation.watch(&reaper, 44).await, 0, "renewed for 45 s");
     installation.advance(1);
     assert_eq!(installation.pass(&reaper).await, 1);
 }
@@ -213,9 +208,7 @@ async fn at_most_once_is_never_started_twice() {
     let started = worker.running(spec_with(json!({"at_most_once": true}))).await;
     worker.state(&started, "starting").await.expect(200);
     let unstarted = worker.running(spec_with(json!({"at_most_once": true}))).await;
-    installation.pass(&reaper).await;
-    installation.advance(46);
-    assert_eq!(installation.pass(&reaper).await, 2);
+    assert_eq!(installation.watch(&reaper, 46).await, 2);
     let view = installation.show(started.run).await;
     assert_eq!((view.status, view.reason.unwrap().code), (Status::Error, ReasonCode::Lost));
     assert_eq!(installation.status(unstarted.run).await, Status::Pending, "its start was never acknowledged");

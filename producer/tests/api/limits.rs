@@ -175,9 +175,7 @@ async fn a_place_comes_back_when_its_run_is_lost() {
     let (first, second) = one_of_two(&installation).await;
     worker.claim_next().await.unwrap();
     let reaper = LeaseReaper::new(installation.app().clone());
-    installation.pass(&reaper).await;
-    installation.advance(60);
-    assert_eq!(installation.pass(&reaper).await, 1);
+    assert_eq!(installation.watch(&reaper, 60).await, 1);
     assert_eq!(installation.status(first).await, Status::Error);
     goes_on(&installation, second).await;
 }

@@ -35,20 +35,44 @@ async fn a_machine_that_slept_hears_its_workers_before_it_takes_their_leases() {
     let worker = FakeWorker::register(&installation, 1).await;
     let held = worker.running(spec_with(json!({"at_most_once": true}))).await;
     worker.state(&held, "starting").await.expect(200);
-    for _ in 0..6 {
-        assert_eq!(installation.pass(&reaper).await, 0);
-        installation.advance(5);
-    }
+    assert_eq!(installation.watch(&reaper, 30).await, 0);
     // The lid is closed for an hour: producer, worker and command stand still together.
     installation.advance(3600);
     assert_eq!(installation.pass(&reaper).await, 0);
     assert_eq!(worker.heartbeat(1, &[&held]).await.leases, [LeaseSignal::Renewed]);
-    installation.advance(16);
-    assert_eq!(installation.pass(&reaper).await, 0);
+    assert_eq!(installation.watch(&reaper, 16).await, 0);
     assert_eq!(installation.status(held.run).await, Status::Running);
     // One that is not heard again loses its run as ever.
-    installation.advance(46);
-    assert_eq!(installation.pass(&reaper).await, 1);
+    assert_eq!(installation.watch(&reaper, 46).await, 1);
+}
+
+#[tokio::test]
+async fn a_sleep_shorter_than_a_lease_takes_no_lease_either() {
+    let installation = Installation::new().await;
+    let reaper = LeaseReaper::new(installation.app().clone());
+    let worker = FakeWorker::register(&installation, 1).await;
+    let held = worker.running(spec()).await;
+    assert_eq!(installation.watch(&reaper, 40).await, 0);
+    // Only 11 s; the lease ran out in them.
+    installation.advance(11);
+    assert_eq!(installation.watch(&reaper, 14).await, 0);
+    assert_eq!(worker.heartbeat(1, &[&held]).await.leases, [LeaseSignal::Renewed]);
+    assert_eq!(installation.watch(&reaper, 30).await, 0);
+    assert_eq!(installation.status(held.run).await, Status::Running);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_is_believed_again_after_a_while() {
+    let installation = Installation::new().await;
+    let reaper = LeaseReaper::new(installation.app().clone());
+    let worker = FakeWorker::register(&installation, 1).await;
+    installation.advance(7200);
+    assert_eq!(installation.watch(&reaper, 30).await, 0);
+    installation.set_back(3600);
+    let held = worker.running(spec()).await;
+    assert_eq!(installation.watch(&reaper, 40).await, 0);
+    assert_eq!(installation.status(held.run).await, Status::Running);
+    assert_eq!(installation.watch(&reaper, 6).await, 1, "not only in an hour");
 }
 
 #[tokio::test]
@@ -59,14 +83,11 @@ async fn a_lease_counts_from_the_claim_that_was_answered() {
     let id = installation.accept(spec()).await;
     installation.dispatch().await;
     let (message, claim) = (installation.take().await.unwrap(), ClaimId::new());
-    installation.pass(&reaper).await;
     worker.try_claim(id, message.dispatch, claim).await.expect(200);
     // The answer was lost. The worker counts its fence from when it asked again.
-    installation.advance(30);
-    assert_eq!(installation.pass(&reaper).await, 0);
+    assert_eq!(installation.watch(&reaper, 30).await, 0);
     worker.try_claim(id, message.dispatch, claim).await.expect(200);
-    installation.advance(44);
-    assert_eq!(installation.pass(&reaper).await, 0, "its worker may still be at work");
+    assert_eq!(installation.watch(&reaper, 44).await, 0, "its worker may still be at work");
     installation.advance(2);
     assert_eq!(installation.pass(&reaper).await, 1);
 }
@@ -219,15 +240,19 @@ async fn a_run_that_cannot_be_dispatched_holds_up_no_other() {
 async fn a_worker_of_another_replica_never_seems_silent_while_the_store_hears_of_it() {
     let installation = Installation::new().await;
     let id = FakeWorker::register(&installation, 3).await.id;
-    let worker = installation.stores.workers.get(id).await.unwrap().unwrap();
-    let fence = Duration::from_millis(1600);
+    let workers = &*installation.stores.workers;
+    let fence = Duration::from_millis(2400);
     let fleet = Fleet::new(&LeaseConfig { fence, ..LeaseConfig::default() });
-    fleet.seen_elsewhere(&worker);
+    fleet.look(workers, installation.now()).await;
     tokio::time::sleep(fence * 3 / 4).await;
+    installation.advance(2);
+    let worker = workers.get(id).await.unwrap().unwrap();
+    let beaten = gantry_domain::worker::Worker { last_seen_at: installation.now(), ..worker };
+    workers.put(&beaten).await.unwrap();
     let looked_at = Instant::now();
-    fleet.seen_elsewhere(&worker);
+    fleet.look(workers, installation.now()).await;
     tokio::time::sleep(fence / 2).await;
-    let window = fleet.window(&worker.pool);
+    let window = fleet.window(&beaten.pool);
     assert!(window == 3 || looked_at.elapsed() >= fence, "{window} after {:?}", looked_at.elapsed());
 }
 

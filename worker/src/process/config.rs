@@ -91,7 +91,9 @@ fn source(
     let given = |name: &str| variables.iter().any(|(other, value)| other == name && !value.is_empty());
     let ignored = NOT_FOR_WORKERS.into_iter().filter(|name| given(name)).collect();
     let mut source = Source::new(variables);
-    for name in ["GANTRY_CONFIG", "GANTRY_URL", "GANTRY_API_KEY"].into_iter().chain(NOT_FOR_WORKERS) {
+    // Environment files may be shared with producers and with the command.
+    let shared = ["GANTRY_CONFIG", "GANTRY_URL", "GANTRY_API_KEY", "GANTRY_REDIS_PREFIX"];
+    for name in shared.into_iter().chain(NOT_FOR_WORKERS) {
         source.ignore(name);
     }
     if let Some(file) = file {
