@@ -11,9 +11,19 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// A broker that answers questions is believed to take messages again when none was tried for this long.
 const BELIEVE_AFTER: Duration = Duration::from_secs(30);
 
+const WAITS: &str = "gantry_dispatch_waits_for_broker";
+
 /// Shared by dispatch, which finds out, and by whoever tells.
-#[derive(Default)]
 pub struct Broker(Mutex<Option<Trouble>>);
+
+impl Default for Broker {
+    /// Well, until something else is known.
+    fn default() -> Self {
+        metrics::describe_gauge!(WAITS, "1 while runs stay pending because the broker is away, else 0");
+        metrics::gauge!(WAITS).set(0.0);
+        Self(Mutex::default())
+    }
+}
 
 /// Why dispatch waits for the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +85,7 @@ impl Broker {
         let mut state = self.state();
         if state.is_none() {
             tracing::warn!(%error, "dispatch waits for the broker");
-            metrics::gauge!("gantry_dispatch_waits_for_broker").set(1.0);
+            metrics::gauge!(WAITS).set(1.0);
         }
         let since = state.as_ref().map_or(now, |trouble| trouble.since);
         *state = Some(Trouble { since, refused_at });
@@ -97,6 +107,6 @@ fn well(state: &mut Option<Trouble>, now: Timestamp) {
             after_seconds = now.since(trouble.since).as_secs(),
             "the broker is back: dispatch goes on"
         );
-        metrics::gauge!("gantry_dispatch_waits_for_broker").set(0.0);
+        metrics::gauge!(WAITS).set(0.0);
     }
 }
