@@ -93,6 +93,14 @@ impl Plan {
         self
     }
 
+    /// With leases that last even where a machine has too much to do: for tests that are not about losing them.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.producers_with("GANTRY_LEASES_LEASE", "20s")
+            .producers_with("GANTRY_LEASES_HEARTBEAT", "1s")
+            .producers_with("GANTRY_LEASES_FENCE", "16s")
+    }
+
     /// With containers of the shared engine.
     #[must_use]
     pub fn with_docker(self) -> Self {

@@ -99,12 +99,12 @@ async fn a_deleted_queue_and_closed_connections_cost_no_run() {
 async fn duplicates_and_stale_messages_start_nothing_twice() {
     let rounds = rounds(1, 10);
     let (seed, mut random) = random("duplicates");
-    let deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 1)).await;
+    let deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 1).patient()).await;
     let (client, worker) = (deployment.cluster.client(), &deployment.cluster.workers[0]);
     let queue = deployment.cluster.queue().await.unwrap();
     let mut promised = BTreeMap::new();
     for round in 0..rounds {
-        // For the time of a lease it is taken for alive, and its slots for free: runs are queued, and nobody takes them.
+        // For the time of a lease (20 s here) it is taken for alive, and its slots for free: runs are queued, and nobody takes them.
         worker.freeze().unwrap();
         let mut runs = Vec::new();
         for i in 0..4 {

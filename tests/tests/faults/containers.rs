@@ -161,3 +161,26 @@ async fn a_worker_that_is_told_to_stop_leaves_no_container() {
     no_container_of(&runs).await;
     Row::new("SIGTERM a worker mid-run, with containers", rounds, seed).all_ended(runs.len(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_engine_has_no_space_takes_no_runs_and_says_why() {
+    let (seed, _) = random("no space");
+    let mut cluster = Cluster::start(Plan::over(Addresses::private()).of(1, 0).with_docker()).await.unwrap();
+    // No disk is that empty.
+    cluster.add_worker(&[("GANTRY_DISK_PAUSE_BELOW", "99".to_owned())]).unwrap();
+    let client = cluster.client();
+    eventually("a worker that says why it takes no runs", || async {
+        let workers = client.workers().await.ok()?.items;
+        workers.first()?.paused.as_ref().map(|why| assert!(why.contains("disk"), "{why}"))
+    })
+    .await;
+    let run = create(&client, &shell("echo begin")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(client.get_run(run).await.unwrap().attempt, 0, "it was taken");
+    cluster.workers[0].kill().unwrap();
+    cluster.workers[0].set("GANTRY_DISK_PAUSE_BELOW", "1");
+    cluster.workers[0].start(false).unwrap();
+    let began = std::time::Instant::now();
+    all_passed(&client, &[run]).await;
+    Row::new("no space left on the worker's engine", 1, seed).all_ended(1, Some(began.elapsed()));
+}

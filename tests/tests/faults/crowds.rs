@@ -54,7 +54,7 @@ async fn every_accepted_run_ends_once_while_processes_are_killed_all_the_time() 
 async fn a_run_beside_a_crowd_of_another_organization_starts_within_seconds() {
     let (seed, _) = random("crowd");
     let crowd: u64 = if is_long() { 10_000 } else { 1000 };
-    let deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 1)).await;
+    let deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 1).patient()).await;
     let other = deployment.cluster.another_organization().await.unwrap();
     let clients = vec![deployment.cluster.client()];
     let mut load = Load::start(clients, 16, &deployment.effects, (1, 20), Duration::ZERO, Some(crowd));

@@ -69,7 +69,7 @@ async fn a_rolling_restart_shows_200_followers_every_byte_once() {
     let rounds = rounds(1, 10);
     let (seed, _) = random("rolling restart");
     let followers = 200;
-    let mut deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 1)).await;
+    let mut deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 1).patient()).await;
     let mut interruptions = 0;
     for _ in 0..rounds {
         let (request, log) = talkative(100, Duration::from_millis(150));
@@ -103,7 +103,7 @@ async fn a_rolling_restart_shows_200_followers_every_byte_once() {
 async fn a_log_followed_at_another_producer_is_exact_across_a_restart_of_both() {
     let rounds = rounds(1, 10);
     let (seed, _) = random("restart of both");
-    let mut deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 0)).await;
+    let mut deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 0).patient()).await;
     for _ in 0..rounds {
         // The worker reports to producer 0, the follower asks producer 1; both are killed, one after the other.
         deployment.cluster.back.lead_to(vec![deployment.cluster.worker_address(0)]);
@@ -145,7 +145,8 @@ async fn a_log_followed_at_another_producer_is_exact_across_a_restart_of_both() 
 async fn slow_readers_cost_no_memory_and_slow_nobody_down() {
     let (seed, _) = random("slow readers");
     let size: u64 = if is_long() { 100 << 20 } else { 32 << 20 };
-    let plan = Plan::over(Addresses::private()).of(1, 1).producers_with("GANTRY_LIMITS_LOG", "128MiB");
+    let plan =
+        Plan::over(Addresses::private()).of(1, 1).patient().producers_with("GANTRY_LIMITS_LOG", "128MiB");
     let deployment = Deployment::start(plan).await;
     let client = deployment.cluster.client();
     let request = CreateRun {

@@ -75,7 +75,7 @@ async fn a_worker_that_is_cut_off_from_the_broker_finishes_what_it_has() {
     let proxy = Proxy::start(broker).unwrap();
     // Heartbeats of the protocol notice a peer that is gone.
     let uri = format!("{}?heartbeat=1", through(&addresses.amqp, proxy.address()).unwrap());
-    let mut deployment = Deployment::start(Plan::over(addresses).of(2, 1)).await;
+    let mut deployment = Deployment::start(Plan::over(addresses).of(2, 1).patient()).await;
     deployment.cluster.add_worker(&[("GANTRY_QUEUE", uri)]).unwrap();
     deployment.cluster.workers_online(2).await;
     let load = deployment.load();

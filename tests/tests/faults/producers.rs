@@ -40,7 +40,7 @@ async fn a_killed_producer_costs_no_run() {
 async fn parallel_posts_with_one_key_are_one_run() {
     let rounds = rounds(3, 1);
     let (seed, _) = random("idempotency key");
-    let deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 1)).await;
+    let deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 1).patient()).await;
     let clients = [deployment.cluster.client_of(0), deployment.cluster.client_of(1)];
     let mut promised = std::collections::BTreeMap::new();
     for round in 0..rounds {

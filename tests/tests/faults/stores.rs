@@ -75,7 +75,7 @@ async fn without_redis_everything_goes_on_and_live_views_still_move() {
     let (seed, mut random) = random("Redis down");
     let mut redis = Redis::start().unwrap();
     let addresses = Addresses { redis: Some(redis.uri()), ..Addresses::private() };
-    let mut deployment = Deployment::start(Plan::over(addresses).of(2, 2)).await;
+    let mut deployment = Deployment::start(Plan::over(addresses).of(2, 2).patient()).await;
     let load = deployment.load();
     let mut extra = Vec::new();
     for round in 0..rounds {

@@ -49,6 +49,7 @@ pub async fn deployed_without_redis() -> Running {
 }
 
 async fn start(plan: Plan) -> Running {
-    let cluster = Cluster::start(plan.producers_with("GANTRY_CONCURRENCY_GROUP", "1")).await.unwrap();
+    let cluster =
+        Cluster::start(plan.patient().producers_with("GANTRY_CONCURRENCY_GROUP", "1")).await.unwrap();
     Running { here: cluster.client_of(0), there: cluster.client_of(1), _all: Box::new(cluster) }
 }
