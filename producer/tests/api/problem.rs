@@ -18,8 +18,13 @@ pub fn problem(answer: &Answer) -> Problem {
     assert_eq!(answer.header("x-request-id"), problem.request_id);
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
     assert_eq!(answer.header("cache-control"), "no-store");
-    let again_later =
-        matches!(code, ProblemCode::Unavailable | ProblemCode::StorageFull | ProblemCode::RateLimited);
+    let again_later = matches!(
+        code,
+        ProblemCode::Unavailable
+            | ProblemCode::StorageFull
+            | ProblemCode::RateLimited
+            | ProblemCode::UnsupportedProtocol
+    );
     assert_eq!(answer.headers.contains_key("retry-after"), again_later, "{code:?}");
     if again_later {
         assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
