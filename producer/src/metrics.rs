@@ -48,6 +48,16 @@ pub fn describe() {
     describe_counter!("gantry_log_bytes_total", Unit::Bytes, "Bytes of logs taken in");
     describe_counter!("gantry_logs_sealed_total", Unit::Count, "Logs that moved from the store into a blob");
     describe_gauge!("gantry_log_followers", Unit::Count, "Readers that follow a log at the moment");
+    describe_gauge!(
+        "gantry_dispatch_waits_for_broker",
+        Unit::Count,
+        "1 while runs stay pending because the broker does not answer, else 0"
+    );
+    gauge!("gantry_dispatch_waits_for_broker").increment(0);
+    describe_counter!("gantry_rate_limited_total", Unit::Count, "Requests refused by a rate limit");
+    for limit in ["key", "organization"] {
+        counter!("gantry_rate_limited_total", "limit" => limit).absolute(0);
+    }
     for cause in CAUSES {
         counter!("gantry_retries_total", "cause" => cause).absolute(0);
     }

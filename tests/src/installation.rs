@@ -28,7 +28,8 @@ impl Installation {
             .set("GANTRY_EXECUTOR", executor)
             .set("GANTRY_LISTEN", "127.0.0.1:0")
             // However full this machine is: what happens then is tested where the disk is a test's own.
-            .set("GANTRY_DISK_PAUSE_BELOW", "0"))
+            .set("GANTRY_DISK_PAUSE_BELOW", "0")
+            .set("GANTRY_DISK_PRUNE_BELOW", "0"))
     }
 
     /// With this variable in the environment of `gantry up`.
