@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use gantry_tests::Installation;
+use gantry_tests::cluster::{Addresses, OwnNames};
 use gantry_tests::collector::Collector;
 use gantry_tests::one_trace::{SECRET, one_run_is_one_trace};
 use serde_json::Value;
@@ -33,6 +34,21 @@ async fn a_run_is_one_trace_and_its_log_lines_name_it() {
         assert_eq!((field("run.id"), field("org.id")), (id.to_string(), organization.to_owned()), "{line}");
     }
     assert!(!log.contains(SECRET.1), "a secret in the log");
+    up.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_one_trace_through_rabbitmq() {
+    let collector = Collector::start().await.unwrap();
+    let names = OwnNames::new();
+    let installation = Installation::new("process")
+        .unwrap()
+        .set("GANTRY_OTLP_ENDPOINT", collector.url())
+        .set("GANTRY_QUEUE", &Addresses::private().amqp)
+        .set("GANTRY_QUEUE_PREFIX", names.prefix())
+        .set(&format!("GANTRY_SECRETS_{}", SECRET.0), SECRET.1);
+    let up = installation.up().unwrap();
+    one_run_is_one_trace(&up.url, &up.key, &collector).await;
     up.stop().unwrap();
 }
 
