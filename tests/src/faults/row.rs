@@ -55,7 +55,8 @@ impl Row {
         let line = json!({
             "fault": self.fault,
             "rounds": self.rounds,
-            "seed": self.seed,
+            // As text: it has more digits than tools that read JSON keep.
+            "seed": self.seed.to_string(),
             "accepted": accepted,
             "final": finished,
             "duplicates": duplicates,
