@@ -57,6 +57,7 @@ impl Producer {
             broker: services::broker::Broker::default(),
             keys: extract::KeyCache::default(),
             in_flight: services::idempotency::InFlight::default(),
+            recent: services::recent::Recent::default(),
             logs: logs::LogService::new(&parts, &config, shutdown.clone()),
             artifacts: artifacts::ArtifactService::new(&parts, &config),
             wakes: Wakes::default(),

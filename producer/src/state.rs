@@ -23,6 +23,7 @@ use crate::logs::LogService;
 use crate::services::broker::Broker;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
+use crate::services::recent::Recent;
 use crate::worker_tokens::WorkerTokens;
 
 /// The parts a producer is built from; which backends they are is not its business.
@@ -44,6 +45,7 @@ pub struct App {
     pub broker: Broker,
     pub keys: KeyCache,
     pub in_flight: InFlight,
+    pub recent: Recent,
     pub logs: LogService,
     pub artifacts: ArtifactService,
     pub wakes: Wakes,

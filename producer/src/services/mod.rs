@@ -13,5 +13,6 @@ pub mod fleet;
 pub mod heartbeat;
 pub mod idempotency;
 pub mod overview;
+pub mod recent;
 pub mod tidy;
 pub mod transition;

@@ -1,4 +1,5 @@
-//! The one way a run changes: read, ask the domain for the successor, compare-and-set; on a conflict decide again.
+//! The one way a run changes: read (or remember), ask the domain for the successor, compare-and-set; on a conflict decide
+//! again.
 
 use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::run::{Refused, Run};
@@ -39,6 +40,12 @@ pub async fn change(
     durability: Durability,
     decide: impl Fn(&Run) -> Result<Option<Run>, Refused> + Send + Sync,
 ) -> Result<Run, Unchanged> {
+    // Only to be changed: what refuses here may be past, and who asks for the run as it is wants it read.
+    if let (Scope::Any, Some(known)) = (scope, app.recent.get(id))
+        && let Ok(Some(_)) = decide(&known)
+    {
+        return change_from(app, known, durability, decide).await;
+    }
     let found = match scope {
         Scope::Organization(organization) => app.parts.stores.runs.get(organization, id).await?,
         Scope::Any => app.parts.stores.runs.find(id).await?,
@@ -61,6 +68,7 @@ pub async fn change_from(
         };
         match app.parts.stores.runs.transition(&next, durability).await? {
             Transition::Updated => {
+                app.recent.changed(&next);
                 after(app, &current, &next).await;
                 return Ok(next);
             }

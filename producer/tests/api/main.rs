@@ -16,6 +16,7 @@ mod moody_store;
 mod problem;
 mod races;
 mod rate_limits;
+mod remembering;
 mod server;
 mod tenancy;
 mod worker;

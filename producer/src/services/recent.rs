@@ -1,0 +1,104 @@
+//! Runs as this replica left them, so that the worker's next report need not read them again. Every use ends in a
+//! compare-and-set on the version: what somebody else changed meanwhile is noticed there, and read anew.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use gantry_domain::id::RunId;
+use gantry_domain::run::{Run, RunState};
+
+/// Runs in each of the two generations.
+const GENERATION: usize = 256;
+
+/// A bounded memory of runs that are going on. When the younger generation is full, the older one is forgotten.
+#[derive(Default)]
+pub struct Recent(Mutex<Generations>);
+
+#[derive(Default)]
+struct Generations {
+    younger: HashMap<RunId, Run>,
+    older: HashMap<RunId, Run>,
+}
+
+impl Recent {
+    /// The run as it was when this replica last changed it.
+    pub fn get(&self, id: RunId) -> Option<Run> {
+        let generations = self.generations();
+        generations.younger.get(&id).or_else(|| generations.older.get(&id)).cloned()
+    }
+
+    /// Notes a change. Only what a worker will report on is worth keeping.
+    pub fn changed(&self, run: &Run) {
+        let mut generations = self.generations();
+        generations.older.remove(&run.id);
+        if !matches!(
+            run.state,
+            RunState::Queued { .. } | RunState::Running { .. } | RunState::Analyzing { .. }
+        ) {
+            generations.younger.remove(&run.id);
+            return;
+        }
+        generations.younger.insert(run.id, run.clone());
+        if generations.younger.len() >= GENERATION {
+            generations.older = std::mem::take(&mut generations.younger);
+        }
+    }
+
+    fn generations(&self) -> MutexGuard<'_, Generations> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_domain::id::{DispatchId, OrganizationId};
+    use gantry_domain::run::{Actor, Hold, Trigger, TriggerKind};
+    use gantry_domain::time::Timestamp;
+
+    use super::*;
+
+    fn queued(n: u128) -> Run {
+        let spec =
+            serde_json::from_str::<gantry_api_types::request::CreateRun>(r#"{"image": "i:1"}"#).unwrap();
+        Run {
+            id: RunId::from_u128(n),
+            organization: OrganizationId::from_u128(1),
+            number: 1,
+            version: 1,
+            spec: spec.into_spec().unwrap(),
+            trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None },
+            created_at: Timestamp::EPOCH,
+            queued_at: None,
+            finished_at: None,
+            state: RunState::Queued { dispatch: DispatchId::from_u128(1) },
+            cancel: None,
+            attempts: vec![],
+            retries_used: 0,
+            losses: 0,
+            holding: vec![],
+            warnings: vec![],
+        }
+    }
+
+    #[test]
+    fn the_last_change_is_remembered_until_nobody_reports_on_the_run_any_more() {
+        let recent = Recent::default();
+        recent.changed(&queued(1));
+        recent.changed(&Run { version: 2, ..queued(1) });
+        assert_eq!(recent.get(RunId::from_u128(1)).map(|run| run.version), Some(2));
+        recent.changed(&Run { state: RunState::Pending { hold: Hold::Workers }, ..queued(1) });
+        assert_eq!(recent.get(RunId::from_u128(1)), None);
+    }
+
+    #[test]
+    fn only_so_many_are_remembered_and_a_change_is_never_hidden_by_an_older_one() {
+        let recent = Recent::default();
+        (0..GENERATION as u128).for_each(|n| recent.changed(&queued(n)));
+        recent.changed(&Run { version: 2, ..queued(0) });
+        assert_eq!(recent.get(RunId::from_u128(0)).map(|run| run.version), Some(2));
+        (1000..1000 + 2 * GENERATION as u128).for_each(|n| recent.changed(&queued(n)));
+        assert_eq!(recent.get(RunId::from_u128(1)), None);
+        let generations = recent.generations();
+        assert!(generations.younger.len() + generations.older.len() <= 2 * GENERATION);
+    }
+}
