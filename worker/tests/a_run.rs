@@ -43,7 +43,7 @@ async fn output_files_and_end_arrive_in_order() {
     let system = world.producer.stream_of(run, LogStream::System);
     let lines: Vec<&str> = system.lines().collect();
     assert_eq!(lines[..2], ["pulling", "started"], "{system}");
-    assert!(lines[2].starts_with("collecting") && lines[3].starts_with("collected 1 files"), "{system}");
+    assert!(lines[2].starts_with("collecting") && lines[3].starts_with("collected 1 file, "), "{system}");
     assert_eq!(lines[4], "a problem");
     assert!(lines[5].starts_with("exit code 3 after"), "{system}");
     let tar = world.producer.artifacts_of(run).unwrap();
