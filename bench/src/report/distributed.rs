@@ -32,7 +32,7 @@ pub fn rows(series: &Series) -> Vec<Row> {
         + of("confirmed publish ms")
         + HTTP_CALLS * http
         + of("redis round trip ms");
-    let possible = of("store writes per s, 32 tasks") / of("durable writes per run, loaded");
+    let possible = of("store writes per s, 32 tasks") / of("durable writes per run");
     let best = best_peer(series);
     let mut rows = vec![
         at_most(
