@@ -1,6 +1,5 @@
 //! A thousand people watch one run that prints a thousand lines a second.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
@@ -10,32 +9,37 @@ use gantry_tests::{Installation, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::containers::IMAGE;
 use crate::samples::{Series, quantile};
 
 const FOLLOWERS: usize = 1000;
 /// Every so many followers one looks at the age of every line; the others only read.
 const MEASURED_EVERY: usize = 20;
 const LINES: usize = 10_000;
+/// For the run to start and its followers to come.
+const GATHERING: Duration = Duration::from_secs(15);
 
 pub async fn measure(series: &mut Series) -> anyhow::Result<()> {
     let installation = Installation::new("process")?.set("GANTRY_LOG_FILTER", "warn");
     let up = installation.up()?;
     let address = up.url.trim_start_matches("http://");
-    let ages = watch(&up.client()?, address, &up.key, installation.scratch()).await?;
+    let ages = watch(&up.client()?, address, &up.key, "bash").await?;
     series.add("followers p99 ms", quantile(&ages, 0.99).unwrap_or(f64::NAN));
     up.stop()
 }
 
-/// How old each line is when a follower sees it, in milliseconds; needs the process executor.
-pub async fn watch(client: &ApiClient, address: &str, key: &str, scratch: &Path) -> anyhow::Result<Vec<f64>> {
+/// How old each line is when a follower sees it, in milliseconds. `shell` must know `EPOCHREALTIME`: bash, or busybox's.
+pub async fn watch(client: &ApiClient, address: &str, key: &str, shell: &str) -> anyhow::Result<Vec<f64>> {
     // Waits until everybody is there.
-    let gate = scratch.join("gate");
+    let begin = SystemTime::now() + GATHERING;
     let script = format!(
-        "until [ -e {} ]; do sleep 0.1; done; for i in {{1..1000}}; do for j in {{1..10}}; do echo =$EPOCHREALTIME; done; sleep 0.008; done",
-        gate.display()
+        "while [ $(date +%s) -lt {} ]; do sleep 0.1; done; i=0; while [ $i -lt 1000 ]; do i=$((i+1)); j=0; \
+         while [ $j -lt 10 ]; do j=$((j+1)); echo =$EPOCHREALTIME; done; sleep 0.008; done",
+        begin.duration_since(UNIX_EPOCH)?.as_secs()
     );
     let request = CreateRun {
-        command: Some(vec!["bash".into(), "-c".into(), script]),
+        image: Some(IMAGE.into()),
+        command: Some(vec![shell.into(), "-c".into(), script]),
         artifacts: Some(vec![]),
         ..CreateRun::default()
     };
@@ -55,8 +59,7 @@ pub async fn watch(client: &ApiClient, address: &str, key: &str, scratch: &Path)
         (run.status.as_str() == "running").then_some(())
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    std::fs::write(&gate, "")?;
+    anyhow::ensure!(SystemTime::now() < begin, "the followers were not there in time");
     let ages: Vec<Vec<f64>> = try_join_all(followers).await?.into_iter().collect::<anyhow::Result<_>>()?;
     let measured = FOLLOWERS / MEASURED_EVERY;
     let ages = ages.concat();

@@ -10,10 +10,10 @@ use crate::idle::processor_seconds;
 use crate::samples::{Series, quantile};
 
 pub async fn followers(addresses: &Addresses, series: &mut Series) -> anyhow::Result<()> {
-    let cluster = deployment(addresses, (1, 4), "process", &[]).await?;
+    let cluster = deployment(addresses, (1, 4), "docker", &[]).await?;
     let client = cluster.client_of(0);
     let address = cluster.public_address(0).to_string();
-    let ages = followers::watch(&client, &address, &cluster.key, cluster.scratch()).await?;
+    let ages = followers::watch(&client, &address, &cluster.key, "sh").await?;
     series.add("cluster followers p99 ms", quantile(&ages, 0.99).unwrap_or(f64::NAN));
     remove(addresses, cluster).await
 }
