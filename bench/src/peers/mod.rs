@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::types::ShortString;
+use lapin::{Connection, ConnectionProperties};
 use tempfile::TempDir;
 
 use crate::child::{Child, free_port};
@@ -98,8 +101,22 @@ impl Peers {
         } else {
             work::measure(name, series, count, || Ok(Front(Http::new(port)))).await?;
         }
+        let queue = running.queue.clone();
         drop(running);
-        Ok(())
+        match queue {
+            Some(queue) => self.delete(queue).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The broker is not the peer's own: nothing is left there.
+    async fn delete(&self, queue: String) -> anyhow::Result<()> {
+        let connection = Connection::connect(&self.amqp, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        let name = ShortString::from(queue);
+        channel.queue_delete(name.clone(), QueueDeleteOptions::default()).await?;
+        channel.exchange_delete(name, ExchangeDeleteOptions::default()).await?;
+        Ok(connection.close(200, ShortString::from("done")).await?)
     }
 
     fn node(&self, script: &str) -> Command {
@@ -139,7 +156,7 @@ impl Peers {
         front.args(["front:app", "--port", &port.to_string(), "--no-access-log", "--log-level", "warning"]);
         let mut front = Child::start("front", dir.path(), &mut front)?;
         front.listens(port).await?;
-        Ok(Running { port, _children: vec![front, worker, redis] })
+        Ok(Running { port, queue: Some(queue), _children: vec![front, worker, redis] })
     }
 
     async fn bullmq(&self, dir: &TempDir, fsync: Fsync) -> anyhow::Result<Running> {
@@ -151,7 +168,7 @@ impl Peers {
         front.env("BENCH_REDIS", &address).env("PORT", port.to_string());
         let mut front = Child::start("front", dir.path(), &mut front)?;
         front.listens(port).await?;
-        Ok(Running { port, _children: vec![front, worker, redis] })
+        Ok(Running { port, queue: None, _children: vec![front, worker, redis] })
     }
 
     async fn graphile_worker(&self, dir: &TempDir) -> anyhow::Result<Running> {
@@ -163,7 +180,7 @@ impl Peers {
         front.listens(port).await?;
         let mut worker = self.node("graphile-worker/worker.js");
         let worker = Child::start("worker", dir.path(), worker.env("BENCH_POSTGRES", &url))?;
-        Ok(Running { port, _children: vec![front, worker, postgres] })
+        Ok(Running { port, queue: None, _children: vec![front, worker, postgres] })
     }
 
     async fn restate(&self, dir: &TempDir) -> anyhow::Result<Running> {
@@ -189,13 +206,15 @@ impl Peers {
             server.still_runs().context(error)?;
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
-        Ok(Running { port, _children: vec![server, service] })
+        Ok(Running { port, queue: None, _children: vec![server, service] })
     }
 }
 
 /// A peer that serves; its processes end with it.
 struct Running {
     port: u16,
+    /// What it made at the broker that Gantry uses, too.
+    queue: Option<String>,
     _children: Vec<Child>,
 }
 
