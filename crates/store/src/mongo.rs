@@ -10,6 +10,7 @@ mod auth;
 mod batch;
 mod calls;
 mod changes;
+mod clock;
 mod connect;
 mod depths;
 mod dispatch;
@@ -33,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gantry_domain::id::RunId;
+use gantry_domain::time::Clock;
 use mongodb::bson::{Document, RawDocumentBuf};
 use mongodb::{Client, Collection, Database};
 use tokio::task::JoinHandle;
@@ -95,6 +97,8 @@ struct Mongo {
 pub struct MongoStores {
     mongo: Arc<Mongo>,
     client: Client,
+    clock: Arc<clock::ServerClock>,
+    following: JoinHandle<()>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -112,6 +116,11 @@ impl MongoStores {
         }
     }
 
+    /// Tells the server's time, so that all who share the store agree on when a lease is over.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     /// Writes what waits and disconnects; later calls find the store unavailable.
     pub async fn close(&self) {
         self.mongo.accepts.close();
@@ -124,5 +133,11 @@ impl MongoStores {
             }
         }
         self.client.clone().shutdown().immediate(true).await;
+    }
+}
+
+impl Drop for MongoStores {
+    fn drop(&mut self) {
+        self.following.abort();
     }
 }

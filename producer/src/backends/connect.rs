@@ -57,15 +57,24 @@ impl OpenStore {
             Self::Mongo(mongo) => mongo.stores(),
         }
     }
+
+    /// The time that whoever shares the store agrees on.
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Mongo(mongo) => Some(mongo.clock()),
+        }
+    }
 }
 
-/// Opens all backends. A store that does not answer is asked again for `patience`, the others may come later.
+/// Opens all backends. Where the store is shared, so is its server's time; else `clock` tells it. A store that does not answer is asked again for `patience`, the others may come later.
 pub async fn connect(
     config: &BackendConfig,
     clock: Arc<dyn Clock>,
     patience: Duration,
 ) -> Result<Connected, ConnectError> {
     let store = open_store(&config.store, patience).await?;
+    let clock = store.clock().unwrap_or(clock);
     let queue: Arc<dyn Queue> = match &config.queue {
         QueueConfig::Embedded => Arc::new(EmbeddedQueue::new()),
         QueueConfig::Amqp(amqp) => {

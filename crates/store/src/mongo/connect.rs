@@ -1,10 +1,10 @@
 use std::sync::{Arc, Mutex};
 
 use mongodb::Client;
-use mongodb::bson::doc;
 use mongodb::options::ClientOptions;
 
 use super::batch::Batcher;
+use super::clock::ServerClock;
 use super::{Core, Mongo, MongoOptions, MongoStores, schema};
 use crate::{Result, StoreError};
 
@@ -41,11 +41,12 @@ pub(super) async fn connect_with(
         log_ends: Arc::default(),
         aside: Arc::default(),
     };
-    let ping = core.call().run(|| async { core.database.run_command(doc! { "ping": 1 }).await }).await;
-    ping.map_err(|fault| named(fault.into()))?;
+    let clock = Arc::new(ServerClock::default());
+    clock.ask(&core).await.map_err(|fault| named(fault.into()))?;
     schema::migrate(&core).await.map_err(named)?;
     core.look_again().await.map_err(named)?;
 
+    let following = tokio::spawn(clock.clone().follow(core.clone()));
     let accepting = core.clone();
     let (accepts, accepts_task) =
         Batcher::start(options.waiting, TOGETHER, move |runs| accepting.clone().accept(runs));
@@ -56,5 +57,6 @@ pub(super) async fn connect_with(
     let (finds, finds_task) =
         Batcher::start(options.waiting, TOGETHER, move |ids| finding.clone().find_each(ids));
     let mongo = Arc::new(Mongo { core, accepts, changes, finds, lanes: Default::default() });
-    Ok(MongoStores { mongo, client, tasks: Mutex::new(vec![accepts_task, changes_task, finds_task]) })
+    let tasks = Mutex::new(vec![accepts_task, changes_task, finds_task]);
+    Ok(MongoStores { mongo, client, clock, following, tasks })
 }
