@@ -11,6 +11,7 @@ pub mod faults;
 mod installation;
 pub mod one_trace;
 pub mod proxy;
+pub mod registry;
 pub mod servers;
 
 pub use binary::{gantry, gantry_producer, gantry_worker};

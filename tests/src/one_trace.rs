@@ -1,7 +1,8 @@
 //! One run is one trace, whatever it runs on: from the caller's own span through accept, dispatch and the queue to the
-//! worker's steps and back to the producer.
+//! worker's steps, the engine's, and back to the producer.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use futures::TryStreamExt as _;
 use gantry_api_types::request::CreateRun;
@@ -39,12 +40,33 @@ fn with_parent(headers: &mut HeaderMap) {
     });
 }
 
-/// Creates a run at `url` as part of a trace, waits for its end, and for its spans at the collector. The executor must be
-/// `process`, and everything there must report to `collector`. Answers the run's id and its spans.
-pub async fn one_run_is_one_trace(url: &str, key: &str, collector: &Collector) -> (RunId, Vec<Span>) {
+/// What executes the run.
+#[derive(Debug, Clone, Copy)]
+pub enum Executor<'a> {
+    Process,
+    /// A container of this image, which the engine must not have yet.
+    Docker {
+        image: &'a str,
+    },
+}
+
+/// Creates a run at `url` as part of a trace, waits for its end, and for its spans at the collector, to which everything
+/// there must report. Answers the run's id and its spans.
+pub async fn one_run_is_one_trace(
+    url: &str,
+    key: &str,
+    executor: Executor<'_>,
+    collector: &Collector,
+) -> (RunId, Vec<Span>) {
     let client = ApiClient::new(Transport::http(url).unwrap().with_headers(with_parent), key);
-    let script = format!(": {COMMAND}; echo told $TRACEPARENT; echo done > traced.txt");
+    let (image, moment) = match executor {
+        Executor::Process => (None, 0),
+        // So that it is seen while it is there.
+        Executor::Docker { image } => (Some(image.to_owned()), 3),
+    };
+    let script = format!(": {COMMAND}; echo told $TRACEPARENT; echo done > traced.txt; sleep {moment}");
     let request = CreateRun {
+        image,
         command: Some(["sh", "-c", &script].map(str::to_owned).to_vec()),
         variables: BTreeMap::from([("OF_THE_RUN".to_owned(), VARIABLE.to_owned())]),
         secrets: vec![SECRET.0.to_owned()],
@@ -57,6 +79,10 @@ pub async fn one_run_is_one_trace(url: &str, key: &str, collector: &Collector) -
     let created = client.create_run(&request, None).await;
     PARENT.set(None);
     let id: RunId = created.unwrap().id.parse().unwrap();
+    if let Executor::Docker { .. } = executor {
+        let label = eventually("the run's container", || async { trace_label(id) }).await;
+        assert_eq!(label, trace, "the container's label");
+    }
     let run = eventually("the run's end", || async {
         let run = client.get_run(id).await.unwrap();
         run.status.is_final().then_some(run)
@@ -79,11 +105,40 @@ pub async fn one_run_is_one_trace(url: &str, key: &str, collector: &Collector) -
             .then_some(spans)
     })
     .await;
+    assert_eq!(told.split('-').nth(1), Some(trace.as_str()), "the command is told of its trace: {told}");
     assert_story(&spans, id, &told);
+    if let Executor::Docker { image } = executor {
+        assert_engine(&spans, image);
+    }
     for hidden in [SECRET.1, VARIABLE, COMMAND, key] {
         assert!(!collector.heard_of(hidden), "{hidden:?} went to the collector");
     }
     (id, spans)
+}
+
+/// What the engine says of the run's container.
+fn trace_label(id: RunId) -> Option<String> {
+    let filter = format!("label=gantry.run={id}");
+    let listed = ["ps", "-a", "--filter", &filter, "--format", "{{.Label \"gantry.trace\"}}"];
+    let output = Command::new("docker").args(listed).output().expect("docker is installed");
+    assert!(output.status.success(), "docker ps: {}", String::from_utf8_lossy(&output.stderr));
+    let labels = String::from_utf8(output.stdout).expect("text");
+    let mut labels = labels.lines();
+    let first = labels.next()?;
+    assert_eq!(labels.next(), None, "one attempt, one container");
+    Some(first.to_owned())
+}
+
+/// Creating says that the image is missing, so there are two of those.
+fn assert_engine(spans: &[Span], image: &str) {
+    let prepare = only(spans, "prepare");
+    let pull = only(spans, "pull");
+    assert_eq!((&pull.parent, pull.attribute("container.image.name")), (&prepare.id, image));
+    let creates: Vec<_> = spans.iter().filter(|span| span.name == "create").collect();
+    assert_eq!(creates.len(), 2, "{creates:?}");
+    for create in creates {
+        assert_eq!(create.parent, prepare.id, "{create:?}");
+    }
 }
 
 fn only<'a>(spans: &'a [Span], name: &str) -> &'a Span {

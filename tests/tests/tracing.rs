@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use gantry_tests::Installation;
-use gantry_tests::cluster::{Addresses, OwnNames};
+use gantry_tests::cluster::{Addresses, Cluster, OwnNames, Plan};
 use gantry_tests::collector::Collector;
-use gantry_tests::one_trace::{SECRET, one_run_is_one_trace};
+use gantry_tests::one_trace::{Executor, SECRET, one_run_is_one_trace};
+use gantry_tests::registry::Registry;
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,7 +18,7 @@ async fn a_run_is_one_trace_and_its_log_lines_name_it() {
         .set("GANTRY_LOG_FILTER", "info,gantry_worker=debug,gantry_producer=debug")
         .set(&format!("GANTRY_SECRETS_{}", SECRET.0), SECRET.1);
     let up = installation.up().unwrap();
-    let (id, spans) = one_run_is_one_trace(&up.url, &up.key, &collector).await;
+    let (id, spans) = one_run_is_one_trace(&up.url, &up.key, Executor::Process, &collector).await;
     assert!(spans.iter().all(|span| span.service == "gantry"), "{spans:?}");
 
     let organization = spans[0].attribute("org.id");
@@ -48,8 +49,32 @@ async fn a_run_is_one_trace_through_rabbitmq() {
         .set("GANTRY_QUEUE_PREFIX", names.prefix())
         .set(&format!("GANTRY_SECRETS_{}", SECRET.0), SECRET.1);
     let up = installation.up().unwrap();
-    one_run_is_one_trace(&up.url, &up.key, &collector).await;
+    one_run_is_one_trace(&up.url, &up.key, Executor::Process, &collector).await;
     up.stop().unwrap();
+}
+
+/// As deployed: processes of their own, a broker between them, and an image that must come first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_one_trace_from_the_producer_through_the_broker_to_the_container() {
+    let (collector, registry) = (Collector::start().await.unwrap(), Registry::start().await.unwrap());
+    let plan = Plan::over(Addresses::private()).of(1, 1).patient().with_docker();
+    let secret = format!("GANTRY_SECRETS_{}", SECRET.0);
+    let plan = plan
+        .producers_with("GANTRY_OTLP_ENDPOINT", collector.url())
+        .producers_with(&secret, SECRET.1)
+        .workers_with("GANTRY_OTLP_ENDPOINT", collector.url());
+    let cluster = Cluster::start(plan).await.unwrap();
+    let (url, image) = (format!("http://{}", cluster.public_address(0)), registry.image());
+    let executor = Executor::Docker { image: &image };
+    let (_, spans) = one_run_is_one_trace(&url, &cluster.key, executor, &collector).await;
+    const OF_WORKER: [&str; 11] = [
+        "attempt", "claim", "prepare", "create", "pull", "starting", "start", "wait", "collect", "finish",
+        "destroy",
+    ];
+    for span in &spans {
+        let service = if OF_WORKER.contains(&&*span.name) { "gantry-worker" } else { "gantry-producer" };
+        assert_eq!(span.service, service, "{span:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

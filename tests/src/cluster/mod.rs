@@ -55,8 +55,8 @@ pub struct Plan {
     /// Artifacts and sealed logs lie in a directory that all producers see, instead of in the store's database.
     pub blobs_in_directory: bool,
     /// Variables over the usual ones.
-    pub of_producers: Vec<(&'static str, String)>,
-    pub of_workers: Vec<(&'static str, String)>,
+    pub of_producers: Vec<(String, String)>,
+    pub of_workers: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -81,15 +81,15 @@ impl Plan {
 
     /// With this variable for producers.
     #[must_use]
-    pub fn producers_with(mut self, variable: &'static str, value: &str) -> Self {
-        self.of_producers.push((variable, value.to_owned()));
+    pub fn producers_with(mut self, variable: &str, value: &str) -> Self {
+        self.of_producers.push((variable.to_owned(), value.to_owned()));
         self
     }
 
     /// With this variable for workers.
     #[must_use]
-    pub fn workers_with(mut self, variable: &'static str, value: &str) -> Self {
-        self.of_workers.push((variable, value.to_owned()));
+    pub fn workers_with(mut self, variable: &str, value: &str) -> Self {
+        self.of_workers.push((variable.to_owned(), value.to_owned()));
         self
     }
 
