@@ -6,6 +6,7 @@ use gantry_api_types::Page;
 use gantry_api_types::fleet::{Worker, Workers};
 use gantry_api_types::request::{BulkRequest, BulkResponse, CreateRun};
 use gantry_api_types::run::{Artifact, Attempts, Group, Run, TestResult};
+use gantry_api_types::set_aside::SetAside;
 use gantry_api_types::system::{Health, QueueDepths, Reconcilers, Version};
 use gantry_domain::id::{RunId, WorkerId};
 use http::{HeaderName, Method};
@@ -219,6 +220,11 @@ impl ApiClient {
 
     pub async fn reconcilers(&self) -> Result<Reconcilers, ClientError> {
         self.caller.get("/api/v1/system/reconcilers").answer().await
+    }
+
+    /// Stored runs and workers that the server cannot read.
+    pub async fn set_aside(&self) -> Result<SetAside, ClientError> {
+        self.caller.get("/api/v1/system/set-aside").answer().await
     }
 
     pub async fn version(&self) -> Result<Version, ClientError> {

@@ -65,9 +65,13 @@ async fn hello(State(app): Shared, _: WorkerAuth, _: Spoken) -> Json<Welcome> {
 async fn beat(
     State(app): Shared,
     _: WorkerAuth,
+    spoken: ApiResult<Spoken>,
     body: ApiJson<Heartbeat>,
 ) -> ApiResult<Json<HeartbeatAnswer>> {
-    heartbeat::heartbeat(&app, body.value).await.map(Json)
+    let mut answer = heartbeat::heartbeat(&app, body.value).await?;
+    // Its claims would be refused: it ends what it has, and leaves what comes to others until the versions fit again.
+    answer.draining |= spoken.is_err();
+    Ok(Json(answer))
 }
 
 async fn leave(State(app): Shared, _: WorkerAuth, body: ApiJson<Leave>) -> ApiResult<StatusCode> {

@@ -4,7 +4,7 @@ use gantry_api_types::worker::{Claim, Grant};
 use gantry_domain::id::{RunId, WorkerId};
 use gantry_domain::run::{Claimed, Lease, LeaseToken, Refused, Run};
 use gantry_domain::time::Timestamp;
-use gantry_store::{Durability, LeaseRef, Renewal};
+use gantry_store::{Durability, LeaseRef, Renewal, StoreError};
 
 use crate::error::{ApiError, ApiResult};
 use crate::services::environment;
@@ -33,6 +33,13 @@ pub async fn claim(app: &App, id: RunId, claim: Claim, allowed: &Allowed) -> Api
     let run = match change(app, Scope::Any, id, Durability::Relaxed, decide).await {
         Ok(run) => run,
         Err(Unchanged::NotFound | Unchanged::Refused(..)) => {
+            app.fleet.refused(claim.worker);
+            app.wakes.dispatch.wake();
+            return Err(ApiError::stale());
+        }
+        // Asking again would hold the worker's slot for nothing. The run stays queued: whoever can read it publishes it again.
+        Err(Unchanged::Store(StoreError::Corrupt(why))) => {
+            tracing::warn!(run.id = %id, why, "a run that cannot be read is not handed out");
             app.fleet.refused(claim.worker);
             app.wakes.dispatch.wake();
             return Err(ApiError::stale());

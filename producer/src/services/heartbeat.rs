@@ -5,7 +5,7 @@ use gantry_api_types::worker::{
 };
 use gantry_domain::id::WorkerId;
 use gantry_domain::worker::Worker;
-use gantry_store::{LeaseRef, Renewal};
+use gantry_store::{LeaseRef, Renewal, StoreError};
 
 use crate::error::ApiResult;
 use crate::state::App;
@@ -58,7 +58,12 @@ pub async fn heartbeat(app: &App, beat: Heartbeat) -> ApiResult<HeartbeatAnswer>
             Renewal::Lost => LeaseSignal::Lost,
         })
         .collect();
-    let Some(known) = app.parts.stores.workers.get(beat.worker).await? else {
+    let known = match app.parts.stores.workers.get(beat.worker).await {
+        // A newer replica wrote it: the worker is registered again, as this version knows it.
+        Err(StoreError::Corrupt(_)) => None,
+        known => known?,
+    };
+    let Some(known) = known else {
         return Ok(HeartbeatAnswer { draining: false, unknown: true, leases });
     };
     let worker = app
@@ -90,9 +95,12 @@ pub async fn leave(app: &App, worker: WorkerId) -> ApiResult<()> {
 pub async fn over(app: &App, question: OverQuestion) -> ApiResult<OverAnswer> {
     let mut over = Vec::new();
     for asked in question.attempts.into_iter().take(10_000) {
-        let going_on = match app.parts.stores.runs.find(asked.run).await? {
-            None => false,
-            Some(run) => run.state.lease().is_some() && run.attempt() == asked.attempt,
+        let going_on = match app.parts.stores.runs.find(asked.run).await {
+            // Who can tell? Its container stays, and those of others go.
+            Err(StoreError::Corrupt(_)) => true,
+            Err(error) => return Err(error.into()),
+            Ok(None) => false,
+            Ok(Some(run)) => run.state.lease().is_some() && run.attempt() == asked.attempt,
         };
         if !going_on {
             over.push(asked);

@@ -52,8 +52,11 @@ async fn a_worker_too_far_away_begins_nothing_and_ends_what_it_has() {
         }
         let claim = strange.try_claim(id, message.dispatch, ClaimId::new()).await;
         claim.refused(503, "unsupported_protocol");
-        strange.heartbeat(1, &[&held]).await;
+        // Its lease is renewed; and it takes no messages while its claims are refused.
+        let beat = strange.heartbeat(1, &[&held]).await;
+        assert_eq!((beat.leases.len(), beat.draining), (1, true));
     }
+    assert!(!worker.heartbeat(1, &[&held]).await.draining, "that it drains is nowhere written down");
     worker.speaking("99").finish(&held, exited(0)).await.expect(200);
     worker.try_claim(id, message.dispatch, ClaimId::new()).await.expect(200);
 }

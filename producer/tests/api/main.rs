@@ -18,5 +18,6 @@ mod races;
 mod rate_limits;
 mod remembering;
 mod server;
+mod set_aside;
 mod tenancy;
 mod worker;

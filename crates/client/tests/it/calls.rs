@@ -8,6 +8,7 @@ use gantry_api_types::Page;
 use gantry_api_types::problem::{Problem, ProblemCode};
 use gantry_api_types::request::CreateRun;
 use gantry_api_types::run::Artifact;
+use gantry_api_types::set_aside::{SetAside, SetAsideDocument};
 use gantry_api_types::system::{Health, HealthStatus};
 use gantry_api_types::worker::{ArtifactsAnswer, LogAnswer, ReportedState};
 use gantry_client::{
@@ -99,6 +100,20 @@ async fn not_being_ready_is_an_answer() {
     let script = Script::default();
     script.answer(503, "application/json", serde_json::to_vec(&health).unwrap());
     assert_eq!(ApiClient::new(script.transport(), "").health().await.unwrap(), health);
+}
+
+#[tokio::test]
+async fn what_was_set_aside_is_listed() {
+    let document = SetAsideDocument {
+        kind: "of_a_later_version".into(),
+        id: RUN.to_string(),
+        why: "version 7".into(),
+        at: Timestamp::EPOCH,
+    };
+    let script = Script::default();
+    script.json(&SetAside { items: vec![document.clone()] });
+    assert_eq!(ApiClient::new(script.transport(), "key").set_aside().await.unwrap().items, [document]);
+    assert_eq!(script.asked()[0].line, "GET /api/v1/system/set-aside");
 }
 
 #[tokio::test]
