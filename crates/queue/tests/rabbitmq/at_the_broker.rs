@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use gantry_domain::spec::Pool;
-use gantry_queue::{Consumer, Queue as _};
+use gantry_queue::{Consumer, Queue as _, QueueError};
 use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 
 use crate::setup::{AtBroker, eventually, message, next};
 
@@ -170,5 +170,41 @@ async fn a_queue_that_somebody_made_otherwise_is_used_as_it_is() {
         assert_eq!(delivery.message, expected);
         delivery.ack().await.unwrap();
     }
+    broker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_refuses_what_it_does_not_take_and_takes_again_when_there_is_room() {
+    let broker = AtBroker::start().await;
+    let pool = Pool::default();
+    let mut small = FieldTable::default();
+    small.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    small.insert("x-max-length".into(), AMQPValue::LongInt(3));
+    small.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let options = QueueDeclareOptions::durable();
+    broker.channel.queue_declare(broker.runs(&pool).into(), options, small).await.unwrap();
+    let mut taken = Vec::new();
+    let full = loop {
+        let next = message();
+        match broker.queue.publish(&pool, next.clone()).await {
+            Ok(()) => taken.push(next),
+            Err(error) => break error,
+        }
+        // A quorum queue may take some more before it notices.
+        assert!(taken.len() < 100, "it never gets full");
+    };
+    assert_eq!(full, QueueError::Full(pool.clone()));
+    // What it took, and nothing else, is there; and then there is room.
+    let mut consumer = broker.queue.consume(&pool).await.unwrap();
+    for expected in &taken {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(delivery.message, *expected);
+        delivery.ack().await.unwrap();
+    }
+    let expected = message();
+    eventually("room again", async || broker.queue.publish(&pool, expected.clone()).await.is_ok()).await;
+    let delivery = next(&mut consumer).await;
+    assert_eq!(delivery.message, expected);
+    delivery.ack().await.unwrap();
     broker.end().await;
 }

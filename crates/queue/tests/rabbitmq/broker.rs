@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -21,10 +22,21 @@ fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Ports that were free a moment ago.
+/// Ports that stay ours while a broker is down: below those that outgoing connections get. A client that tries again and
+/// again to connect to one of the others would meet itself one day, and keep it.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [_; N] = std::array::from_fn(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    const FIRST: u32 = 10_000;
+    const NUMBER: u32 = 5_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id().wrapping_mul(97);
+    std::array::from_fn(|_| {
+        let free = (0..NUMBER).find_map(|_| {
+            let next = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            let port = (FIRST + next % NUMBER) as u16;
+            std::net::TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+        });
+        free.expect("a free port")
+    })
 }
 
 impl Broker {
@@ -53,6 +65,10 @@ impl Broker {
 
     pub fn uri(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports[0])
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.ports[0]).into()
     }
 
     fn home(&self) -> PathBuf {

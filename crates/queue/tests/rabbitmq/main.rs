@@ -9,3 +9,4 @@ mod encrypted;
 mod losing_it;
 mod setup;
 mod unreachable;
+mod unroutable;
