@@ -33,6 +33,8 @@ run_rabbitmq() { # directory, port, distribution port, epmd port
   # shellcheck source=/dev/null
   . "$dir/environment"
   child TERM epmd -port "$4" -address 127.0.0.1
+  # A node that finds no name service starts one as a daemon: nobody's child, which keeps the port from ours for ever.
+  wait_for 60 epmd -port "$4" -names || die "epmd does not answer on port $4"
   # Told that something supervises it, the script becomes the node instead of staying in front of it.
   child TERM env RUNNING_UNDER_SYSTEMD=true "$RABBITMQ_BIN/rabbitmq-server"
 }

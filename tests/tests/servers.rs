@@ -90,11 +90,13 @@ fn rabbitmq_is_killed_with_all_its_processes_and_comes_back() {
     let mut server = RabbitMq::start().unwrap();
     let node = format!("gantry-{}@localhost", server.port());
     assert!(server.ctl(&["status"]).unwrap().contains(&node));
-    server.kill().unwrap();
-    assert!(!server.answers());
-    assert_eq!(processes_naming(&node), Vec::<String>::new());
-    server.restart().unwrap();
-    assert!(server.answers());
+    for _ in 0..gantry_tests::faults::rounds(2, 1) {
+        server.kill().unwrap();
+        assert!(!server.answers());
+        assert_eq!(processes_naming(&node), Vec::<String>::new());
+        server.restart().unwrap();
+        assert!(server.answers());
+    }
 }
 
 #[test]

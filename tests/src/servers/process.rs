@@ -77,12 +77,17 @@ impl Server {
         self.launch()?;
         let deadline = Instant::now() + PATIENCE;
         while !self.answers() {
-            let gone = self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|s| s.is_some()));
-            if gone || Instant::now() > deadline {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if ended.is_some() || Instant::now() > deadline {
+                let state = ended.map_or_else(
+                    || format!("does not answer after {} s", PATIENCE.as_secs()),
+                    |status| format!("ended at its start with {status}"),
+                );
                 bail!(
-                    "a private {0} does not start (`scripts/services install {0}` puts its programs here):\n{1}",
+                    "a private {0} on ports {1:?} {state} (`scripts/services install {0}` puts its programs here); its log's end:\n{2}",
                     self.kind.name,
-                    self.log()
+                    self.ports,
+                    self.log_tail()
                 );
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -108,7 +113,7 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         while tree::tree(pid).contains(&pid) {
             if Instant::now() > deadline {
-                bail!("{} does not end:\n{}", self.kind.name, self.log());
+                bail!("{} does not end; its log's end:\n{}", self.kind.name, self.log_tail());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -149,6 +154,12 @@ impl Server {
 
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
     fn log_path(&self) -> PathBuf {
