@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gantry_client::Transport;
 use gantry_domain::spec::Pool;
+use gantry_executor::docker::PullOptions;
 use gantry_queue::RabbitOptions;
 use gantry_service_kit::config::{ConfigErrors, Effective, Secret, Source};
 use gantry_service_kit::telemetry::TelemetryConfig;
@@ -32,6 +33,8 @@ pub struct ServiceConfig {
     pub disk_pause_below: u8,
     /// Percent of free disk space below which unused images are removed; 0 turns that off.
     pub disk_prune_below: u8,
+    /// How long a registry may send nothing.
+    pub pull_no_progress: Duration,
     /// Variables that are no business of a worker's, and are not looked at.
     pub ignored: Vec<&'static str>,
 }
@@ -134,6 +137,7 @@ fn read(mut source: Source, ignored: Vec<&'static str>) -> Result<(ServiceConfig
         drain_grace: source.duration("drain_grace", Duration::from_secs(30)),
         disk_pause_below: source.parse("disk.pause_below", 15),
         disk_prune_below: source.parse("disk.prune_below", 10),
+        pull_no_progress: source.duration("pull.no_progress", PullOptions::default().no_progress),
         ignored,
     };
     if !(1..=1000).contains(&config.slots) {

@@ -38,8 +38,9 @@ pub(super) async fn engine(
         ExecutorChoice::Fake => Ok(Engine { executor: Arc::new(FakeExecutor::new()), docker: None }),
         ExecutorChoice::Docker => {
             let connect = || async {
-                let options =
+                let mut options =
                     DockerOptions { slots: config.slots, ..DockerOptions::new(&config.docker_host, owner) };
+                options.pull.no_progress = config.pull_no_progress;
                 match DockerExecutor::connect(options).await {
                     // It will not come to be another engine.
                     Err(error @ ExecutorError::Unsupported(_)) => Ok(Err(error)),
