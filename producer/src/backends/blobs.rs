@@ -65,9 +65,13 @@ impl BlobsConfig {
             Composition::OneProcess { data_dir } => data_dir.join("blobs"),
             Composition::Deployment => PathBuf::new(),
         };
-        let given = source.optional::<String>("blobs");
+        let given = match (composition, store) {
+            (Composition::Deployment, StoreConfig::Mongo { .. }) => {
+                Some(source.parse("blobs", "gridfs".to_owned()))
+            }
+            _ => source.optional::<String>("blobs"),
+        };
         match (given.as_deref().map(str::trim), composition, store) {
-            (None, Composition::Deployment, StoreConfig::Mongo { uri }) => Self::GridFs { uri: uri.clone() },
             // Without a store the error is the store's.
             (None, _, _) => Self::Directory { path: own },
             (Some("gridfs"), _, StoreConfig::Mongo { uri }) => Self::GridFs { uri: uri.clone() },
