@@ -32,6 +32,22 @@ impl PrivateEngine {
         Ok(engine)
     }
 
+    /// One whose disk has this many MiB, in memory.
+    pub fn with_disk(mib: u32) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("gantry-engine-").tempdir_in("/tmp")?;
+        let mut engine = Self { dir, child: None };
+        let data = engine.path("data");
+        std::fs::create_dir(&data)?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
+            .arg(&data)
+            .output()?;
+        ensure!(mounted.status.success(), "mount: {}", String::from_utf8_lossy(&mounted.stderr));
+        engine.restart()?;
+        engine.take_over_image()?;
+        Ok(engine)
+    }
+
     /// For `DOCKER_HOST`.
     pub fn host(&self) -> String {
         format!("unix://{}", self.path("engine.sock").display())

@@ -21,6 +21,10 @@ use gantry_domain::time::{Clock as _, SystemClock};
 use gantry_queue::{Queue as _, RabbitOptions, RabbitQueue};
 use gantry_store::ApiKey;
 use gantry_store::mongo::{MongoOptions, MongoStores};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
 
 pub use balancer::Balancer;
@@ -189,6 +193,22 @@ impl Cluster {
     /// Where this producer's API is.
     pub fn public_address(&self, producer: usize) -> SocketAddr {
         self.producers[producer].at.expect("a running producer").public
+    }
+
+    /// The sum of a metric, whatever its labels, over all producers that run.
+    pub async fn counted(&self, metric: &str) -> anyhow::Result<f64> {
+        let client = HttpClient::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let mut sum = 0.0;
+        for at in self.producers.iter().filter_map(|producer| producer.at) {
+            let answer = client.get(format!("http://{}/metrics", at.public).parse()?).await?;
+            anyhow::ensure!(answer.status().is_success(), "/metrics: {}", answer.status());
+            let text = answer.into_body().collect().await?.to_bytes();
+            for line in String::from_utf8_lossy(&text).lines() {
+                let of_it = line.strip_prefix(metric).filter(|rest| rest.starts_with([' ', '{']));
+                sum += of_it.and_then(|rest| rest.rsplit_once(' ')?.1.parse().ok()).unwrap_or(0.0);
+            }
+        }
+        Ok(sum)
     }
 
     /// Where this producer's worker API is.

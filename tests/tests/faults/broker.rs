@@ -8,6 +8,7 @@ use gantry_domain::id::{DispatchId, RunId};
 use gantry_domain::spec::Pool;
 use gantry_queue::{Queue as _, RunMessage};
 use gantry_tests::cluster::{Addresses, Plan};
+use gantry_tests::eventually;
 use gantry_tests::faults::{Allowed, Row, is_long, random, rounds};
 use gantry_tests::servers::RabbitMq;
 use rand::RngExt as _;
@@ -93,6 +94,53 @@ async fn a_deleted_queue_and_closed_connections_cost_no_run() {
     promised.extend(extra);
     let checked = deployment.check(&promised, Allowed::Lost).await;
     Row::new("deleted queue, closed connections", rounds, seed).report(&checked);
+}
+
+/// The queue is gone, and the broker does not let it be made again: there is nothing that a message could go to.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_whose_messages_nothing_takes_stay_pending_and_run_later() {
+    let rounds = rounds(1, 10);
+    let (seed, mut random) = random("unroutable");
+    let (rabbit, mut deployment) = with_broker().await;
+    let load = deployment.load();
+    let queue = format!("{}.runs.default", deployment.cluster.names.prefix());
+    let mut extra = Vec::new();
+    for round in 0..rounds {
+        tokio::time::sleep(Duration::from_millis(random.random_range(300..1500))).await;
+        let cluster = &deployment.cluster;
+        block_in_place(|| {
+            rabbit.ctl(&["set_permissions", "guest", "^$", ".*", ".*"]).unwrap();
+            rabbit.ctl(&["delete_queue", &queue]).unwrap();
+            // A channel remembers what it was allowed to do.
+            rabbit.ctl(&["close_all_connections", "test"]).unwrap();
+        });
+        eventually("producers that know that dispatch waits", || async {
+            (cluster.counted("gantry_dispatch_waits_for_broker").await.ok()? >= 2.0).then_some(())
+        })
+        .await;
+        let accepted = load.accepted();
+        let (run, promise) = deployment.submit(1000 + u64::from(round), Duration::from_millis(10)).await;
+        extra.push((run.to_string(), promise));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(load.accepted() > accepted, "nothing was accepted");
+        let waiting = cluster.client().get_run(run).await.unwrap();
+        assert_eq!((waiting.status, waiting.attempt), (Status::Pending, 0), "{waiting:?}");
+        let health = cluster.client().health().await.unwrap();
+        assert!(
+            health.dependencies.iter().any(|part| !part.up),
+            "nobody says that dispatch waits: {health:?}"
+        );
+        block_in_place(|| rabbit.ctl(&["set_permissions", "guest", ".*", ".*", ".*"])).unwrap();
+        deployment.fault();
+        let began = Instant::now();
+        reaches(&deployment.cluster.client(), run, Status::Passed).await;
+        assert!(began.elapsed() < BACK, "it took {:?}", began.elapsed());
+    }
+    assert_eq!(load.refused(), 0, "accepting needs no broker");
+    let mut promised = load.stop().await.0;
+    promised.extend(extra);
+    let checked = deployment.check(&promised, Allowed::Nothing).await;
+    Row::new("messages that no queue takes", rounds, seed).report(&checked);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,19 +1,20 @@
 //! The same with real containers: whatever happens to their worker, none of them stays.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use gantry_api_types::request::{CreateRun, Retries};
-use gantry_api_types::run::{Run, Status};
+use gantry_api_types::run::{ReasonCode, Run, Status};
 use gantry_client::{ApiClient, LogQuery};
 use gantry_domain::id::RunId;
 use gantry_tests::cluster::{Addresses, Cluster, LEASE, Plan};
-use gantry_tests::eventually;
 use gantry_tests::faults::{Row, random, rounds};
+use gantry_tests::registry::SilentRegistry;
+use gantry_tests::{PrivateEngine, eventually};
 use rand::RngExt as _;
 
-use crate::deployment::ended;
+use crate::deployment::{ended, reaches};
 
 fn shell(script: &str) -> CreateRun {
     CreateRun {
@@ -88,7 +89,11 @@ async fn containers_of_killed_workers_are_removed_and_their_runs_finish() {
     let mut cluster = deployment().await;
     let client = cluster.client();
     let mut runs = Vec::new();
-    for _ in 0..rounds {
+    for round in 0..rounds {
+        // A run is given up when it lost ten workers: these cannot.
+        if round % 5 == 0 {
+            all_passed(&client, &runs).await;
+        }
         for _ in 0..4 {
             runs.push(create(&client, &shell("echo begin; sleep 0.3; echo end")).await);
         }
@@ -162,25 +167,68 @@ async fn a_worker_that_is_told_to_stop_leaves_no_container() {
     Row::new("SIGTERM a worker mid-run, with containers", rounds, seed).all_ended(runs.len(), None);
 }
 
+/// A run fills the engine's own small disk, to the last block.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_whose_engine_has_no_space_takes_no_runs_and_says_why() {
+async fn a_worker_whose_engine_has_no_space_left_takes_no_runs_until_it_has_and_says_why() {
+    let rounds = rounds(1, 10);
     let (seed, _) = random("no space");
-    let mut cluster = Cluster::start(Plan::over(Addresses::private()).of(1, 0).with_docker()).await.unwrap();
-    // No disk is that empty.
-    cluster.add_worker(&[("GANTRY_DISK_PAUSE_BELOW", "99".to_owned())]).unwrap();
+    let engine = PrivateEngine::with_disk(96).unwrap();
+    let mut cluster =
+        Cluster::start(Plan::over(Addresses::private()).of(1, 0).with_docker().patient()).await.unwrap();
+    let disk = [("DOCKER_HOST", engine.host()), ("GANTRY_DISK_PAUSE_BELOW", "15".to_owned())];
+    cluster.add_worker(&disk).unwrap();
+    cluster.workers_online(1).await;
     let client = cluster.client();
-    eventually("a worker that says why it takes no runs", || async {
-        let workers = client.workers().await.ok()?.items;
-        workers.first()?.paused.as_ref().map(|why| assert!(why.contains("disk"), "{why}"))
-    })
-    .await;
-    let run = create(&client, &shell("echo begin")).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(client.get_run(run).await.unwrap().attempt, 0, "it was taken");
-    cluster.workers[0].kill().unwrap();
-    cluster.workers[0].set("GANTRY_DISK_PAUSE_BELOW", "1");
-    cluster.workers[0].start(false).unwrap();
-    let began = std::time::Instant::now();
-    all_passed(&client, &[run]).await;
-    Row::new("no space left on the worker's engine", 1, seed).all_ended(1, Some(began.elapsed()));
+    let mut slowest = Duration::ZERO;
+    for _ in 0..rounds {
+        let greedy =
+            create(&client, &shell("dd if=/dev/zero of=/fill bs=64k 2>&1; echo filled; sleep 600")).await;
+        prints(&client, greedy, "No space left on device").await;
+        prints(&client, greedy, "filled").await;
+        eventually("a worker that says why it takes no runs", || async {
+            let workers = client.workers().await.ok()?.items;
+            workers.first()?.paused.as_ref().map(|why| assert!(why.contains("disk"), "{why}"))
+        })
+        .await;
+        let waiting = create(&client, &shell("echo begin")).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(client.get_run(waiting).await.unwrap().attempt, 0, "it was taken");
+        // What runs is told to end as ever, and takes its files along.
+        let began = Instant::now();
+        client.cancel_run(greedy).await.unwrap();
+        assert_eq!(ended(&client, greedy).await.status, Status::Cancelled);
+        all_passed(&client, &[waiting]).await;
+        slowest = slowest.max(began.elapsed());
+    }
+    eventually("no container left", || async { engine.containers().ok()?.is_empty().then_some(()) }).await;
+    Row::new("no space left on the engine's disk", rounds, seed)
+        .all_ended(2 * rounds as usize, Some(slowest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_never_answers_costs_one_run_and_frees_its_slot() {
+    let rounds = rounds(1, 10);
+    let (seed, _) = random("registry hangs");
+    let mut plan = Plan::over(Addresses::private()).of(1, 1).with_docker().patient();
+    plan.slots = 1;
+    let cluster = Cluster::start(plan.workers_with("GANTRY_PULL_NO_PROGRESS", "3s")).await.unwrap();
+    let client = cluster.client();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..rounds {
+        let registry = SilentRegistry::start().await.unwrap();
+        let began = Instant::now();
+        let hanging = CreateRun { image: Some(registry.image()), ..shell("echo begin") };
+        let hanging = create(&client, &hanging).await;
+        reaches(&client, hanging, Status::Running).await;
+        // Behind it: there is one slot.
+        let waiting = create(&client, &shell("echo begin")).await;
+        let run = ended(&client, hanging).await;
+        let reason = run.reason.as_ref().map(|reason| reason.code);
+        assert_eq!((run.status, reason), (Status::Error, Some(ReasonCode::RegistryUnreachable)), "{run:?}");
+        all_passed(&client, &[waiting]).await;
+        no_container_of(&[hanging, waiting]).await;
+        slowest = slowest.max(began.elapsed());
+    }
+    Row::new("a registry that takes connections and never answers", rounds, seed)
+        .all_ended(2 * rounds as usize, Some(slowest));
 }

@@ -1,5 +1,7 @@
 //! Whoever follows a log sees every byte once, through any producer, over restarts, and beside readers that don't read.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -9,8 +11,10 @@ use gantry_api_types::run::{Run, Status};
 use gantry_client::{ApiClient, LogItem, LogQuery, Patience, RetryPolicy};
 use gantry_domain::id::RunId;
 use gantry_tests::cluster::{Addresses, Plan};
+use gantry_tests::eventually;
 use gantry_tests::faults::{Row, is_long, random, rounds};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::deployment::Deployment;
@@ -140,6 +144,14 @@ async fn a_log_followed_at_another_producer_is_exact_across_a_restart_of_both() 
         .all_ended(rounds as usize, None);
 }
 
+/// One byte a second.
+async fn read_slowly(mut stream: TcpStream, read: Arc<AtomicU64>) {
+    while stream.read_u8().await.is_ok() {
+        read.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// Readers that take one byte a second, or none, beside a big log.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_readers_cost_no_memory_and_slow_nobody_down() {
@@ -156,15 +168,23 @@ async fn slow_readers_cost_no_memory_and_slow_nobody_down() {
         ..CreateRun::default()
     };
     let run: RunId = client.create_run(&request, None).await.unwrap().id.parse().unwrap();
-    let mut stuck = Vec::new();
-    for _ in 0..20 {
-        let mut stream = tokio::net::TcpStream::connect(deployment.cluster.public_address(0)).await.unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let (mut stuck, mut slow) = (Vec::new(), JoinSet::new());
+    for i in 0..20 {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Little waits for a slow reader at its own end.
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(deployment.cluster.public_address(0)).await.unwrap();
         let request = format!(
             "GET /api/v1/runs/{run}/logs?follow=1 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\naccept: text/event-stream\r\n\r\n",
             deployment.cluster.key
         );
         stream.write_all(request.as_bytes()).await.unwrap();
-        stuck.push(stream);
+        if i % 2 == 0 {
+            stuck.push(stream);
+        } else {
+            slow.spawn(read_slowly(stream, Arc::clone(&read)));
+        }
     }
     let (mut peak, following) = (0, tokio::spawn(follow_to_the_end(client.clone(), run)));
     while !following.is_finished() {
@@ -175,7 +195,14 @@ async fn slow_readers_cost_no_memory_and_slow_nobody_down() {
     assert_eq!(followed.run.status, Status::Passed);
     assert_eq!(followed.stdout.len() as u64, size + 1);
     assert!(peak < 250 << 20, "the producer needed {} MiB", peak >> 20);
-    drop(stuck);
+    // They were served all the time, a byte at a time.
+    let at_first = read.load(Ordering::SeqCst);
+    eventually("slow readers read on", || async {
+        (read.load(Ordering::SeqCst) >= at_first + 10).then_some(())
+    })
+    .await;
+    assert!(slow.try_join_next().is_none(), "a slow reader was sent away");
+    drop((stuck, slow));
     let note = format!("{} MiB of log, the producer at most {} MiB", size >> 20, peak >> 20);
-    Row::new("readers that don't read beside a big log", 1, seed).note(note).all_ended(1, None);
+    Row::new("readers of 1 B/s, and of nothing, beside a big log", 1, seed).note(note).all_ended(1, None);
 }
