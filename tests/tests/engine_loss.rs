@@ -11,7 +11,7 @@ use gantry_api_types::request::CreateRun;
 use gantry_api_types::run::{ReasonCode, Run, Status};
 use gantry_client::{ApiClient, LogQuery};
 use gantry_domain::id::RunId;
-use gantry_tests::faults::Row;
+use gantry_tests::faults::{Row, random, rounds};
 use gantry_tests::{Installation, PrivateEngine, Up, eventually};
 
 fn shell(script: &str) -> CreateRun {
@@ -53,15 +53,29 @@ async fn prints(client: &ApiClient, id: RunId, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_of_a_killed_engine_are_tried_again_when_it_is_back() {
+    let rounds = rounds(1, 10);
+    let (seed, _) = random("engine kill");
     let mut engine = PrivateEngine::start().unwrap();
     let (_installation, up) = start(&engine);
     let client = up.client().unwrap();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..rounds {
+        slowest = slowest.max(kill_and_recover(&mut engine, &client).await);
+    }
+    up.stop().unwrap();
+    assert!(engine.containers().unwrap().is_empty());
+    Row::new("kill -9 the engine mid-run (gantry up)", rounds, seed)
+        .all_ended(3 * rounds as usize, Some(slowest));
+}
+
+/// How long it takes from the engine's return until everything has ended.
+async fn kill_and_recover(engine: &mut PrivateEngine, client: &ApiClient) -> Duration {
     let running = [
-        create(&client, "echo started; sleep 4; echo done").await,
-        create(&client, "echo started; sleep 4").await,
+        create(client, "echo started; sleep 4; echo done").await,
+        create(client, "echo started; sleep 4").await,
     ];
     for id in running {
-        prints(&client, id, "started").await;
+        prints(client, id, "started").await;
     }
     engine.kill().unwrap();
     for id in running {
@@ -74,7 +88,7 @@ async fn runs_of_a_killed_engine_are_tried_again_when_it_is_back() {
     }
 
     // A run is not spent on an engine that is not there, and the fleet says why.
-    let waiting = create(&client, "echo patient").await;
+    let waiting = create(client, "echo patient").await;
     eventually("a worker that says why it takes no runs", || async {
         let workers = client.workers().await.unwrap().items;
         workers.iter().any(|w| w.status == WorkerStatus::Paused && w.paused.is_some()).then_some(())
@@ -86,15 +100,13 @@ async fn runs_of_a_killed_engine_are_tried_again_when_it_is_back() {
     engine.restart().unwrap();
     let back = Instant::now();
     for id in running {
-        let run = ended(&client, id).await;
+        let run = ended(client, id).await;
         assert_eq!(run.status, Status::Passed, "{:?}", run.reason);
         assert!(run.attempt >= 2, "{run:?}");
     }
-    let patient = ended(&client, waiting).await;
+    let patient = ended(client, waiting).await;
     let recovery = back.elapsed();
     assert_eq!((patient.status, patient.attempt), (Status::Passed, 1));
     eventually("no container left", || async { engine.containers().ok()?.is_empty().then_some(()) }).await;
-    up.stop().unwrap();
-    assert!(engine.containers().unwrap().is_empty());
-    Row::new("kill -9 the engine mid-run (gantry up)", 1, 0).all_ended(3, Some(recovery));
+    recovery
 }
