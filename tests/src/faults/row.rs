@@ -13,17 +13,24 @@ pub struct Row {
     rounds: u32,
     seed: u64,
     note: Option<String>,
+    ended_lost: usize,
 }
 
 impl Row {
     pub fn new(fault: &str, rounds: u32, seed: u64) -> Self {
-        Self { fault: fault.to_owned(), rounds, seed, note: None }
+        Self { fault: fault.to_owned(), rounds, seed, note: None, ended_lost: 0 }
     }
 
     /// Something measured that the table should say too.
     #[must_use]
     pub fn note(self, note: impl Into<String>) -> Self {
         Self { note: Some(note.into()), ..self }
+    }
+
+    /// So many of those that [`Self::all_ended`] counts ended `error/lost`, as they had to.
+    #[must_use]
+    pub fn ended_lost(self, ended_lost: usize) -> Self {
+        Self { ended_lost, ..self }
     }
 
     /// Prints it, and appends it to the file that `GANTRY_FAULT_RESULTS` names.
@@ -40,7 +47,8 @@ impl Row {
 
     /// For faults that are judged otherwise: so many runs were accepted, and all ended once.
     pub fn all_ended(self, accepted: usize, recovery: Option<Duration>) {
-        self.write(accepted, accepted, 0, 0, recovery, 0);
+        let ended_lost = self.ended_lost;
+        self.write(accepted, accepted, 0, 0, recovery, ended_lost);
     }
 
     fn write(

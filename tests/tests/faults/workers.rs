@@ -114,7 +114,7 @@ async fn a_run_that_kills_its_workers_is_given_up_and_the_fleet_lives() {
     reaches(&client, next, Status::Passed).await;
     assert_eq!(promise.log, "begin 2\nend 2\n");
     deployment.cluster.broker_is_empty().await;
-    Row::new("a poison run that crashes its workers", 3, seed).all_ended(2, None);
+    Row::new("a poison run that crashes its workers", 3, seed).ended_lost(1).all_ended(2, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
