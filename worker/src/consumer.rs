@@ -192,7 +192,12 @@ async fn ask(
         if Instant::now() >= deadline || shared.stages.begun.is_cancelled() {
             return Err(error);
         }
-        backoff.wait_after(&error).await;
+        // Versions that do not fit make a worker drain: then others can have what it did not get.
+        let refused = matches!(error, ProducerError::Retry { outright: true, .. });
+        tokio::select! {
+            () = backoff.wait_after(&error) => {}
+            () = until_no_runs_are_taken(shared), if refused => return Err(error),
+        }
     }
 }
 

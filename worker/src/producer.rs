@@ -22,9 +22,10 @@ pub enum ProducerError {
     /// The attempt is over: stop, clean up, forget.
     #[error("the attempt is over")]
     Stale,
-    /// Unreachable or overloaded: the same call may succeed later, and may have been carried out.
+    /// Unreachable or overloaded: the same call may succeed later, and may have been carried out unless it was refused
+    /// outright.
     #[error("{detail}")]
-    Retry { detail: String, after: Option<Duration> },
+    Retry { detail: String, after: Option<Duration>, outright: bool },
     /// The log ends elsewhere: at `end`, when the producer says so.
     #[error("the log does not continue there")]
     LogOffset { end: Option<u64> },
@@ -35,7 +36,7 @@ pub enum ProducerError {
 
 impl ProducerError {
     pub fn retry(detail: impl Into<String>) -> Self {
-        Self::Retry { detail: detail.into(), after: None }
+        Self::Retry { detail: detail.into(), after: None, outright: false }
     }
 }
 
@@ -100,10 +101,13 @@ impl From<ClientError> for ProducerError {
             Some(ProblemCode::LogOffset) => Self::LogOffset { end: None },
             // A full disk at the producer's is somebody's work to free, not the run's end.
             Some(ProblemCode::StorageFull) => {
-                Self::Retry { detail: error.to_string(), after: error.retry_after() }
+                Self::Retry { detail: error.to_string(), after: error.retry_after(), outright: false }
+            }
+            Some(ProblemCode::UnsupportedProtocol) => {
+                Self::Retry { detail: error.to_string(), after: error.retry_after(), outright: true }
             }
             _ if error.is_retryable() => {
-                Self::Retry { detail: error.to_string(), after: error.retry_after() }
+                Self::Retry { detail: error.to_string(), after: error.retry_after(), outright: false }
             }
             _ => Self::Refused(error.to_string()),
         }

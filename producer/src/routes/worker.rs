@@ -66,11 +66,14 @@ async fn beat(
     State(app): Shared,
     _: WorkerAuth,
     spoken: ApiResult<Spoken>,
-    body: ApiJson<Heartbeat>,
+    ApiJson { value: mut beat, .. }: ApiJson<Heartbeat>,
 ) -> ApiResult<Json<HeartbeatAnswer>> {
-    let mut answer = heartbeat::heartbeat(&app, body.value).await?;
-    // Its claims would be refused: it ends what it has, and leaves what comes to others until the versions fit again.
-    answer.draining |= spoken.is_err();
+    let Err(too_far) = spoken else { return heartbeat::heartbeat(&app, beat).await.map(Json) };
+    // Its claims would be refused: it ends what it has, leaves what comes to others until the versions fit again, and is
+    // listed with the reason.
+    beat.paused.get_or_insert(too_far.detail);
+    let mut answer = heartbeat::heartbeat(&app, beat).await?;
+    answer.draining = true;
     Ok(Json(answer))
 }
 

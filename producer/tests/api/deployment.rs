@@ -55,8 +55,12 @@ async fn a_worker_too_far_away_begins_nothing_and_ends_what_it_has() {
         // Its lease is renewed; and it takes no messages while its claims are refused.
         let beat = strange.heartbeat(1, &[&held]).await;
         assert_eq!((beat.leases.len(), beat.draining), (1, true));
+        let listed = installation.get("/api/v1/workers").await.json()["items"][0].clone();
+        assert_eq!(listed["status"], "paused");
+        assert!(listed["paused"].as_str().unwrap().contains(words), "{listed}");
     }
     assert!(!worker.heartbeat(1, &[&held]).await.draining, "that it drains is nowhere written down");
+    assert_eq!(installation.get("/api/v1/workers").await.json()["items"][0]["status"], "online");
     worker.speaking("99").finish(&held, exited(0)).await.expect(200);
     worker.try_claim(id, message.dispatch, ClaimId::new()).await.expect(200);
 }
