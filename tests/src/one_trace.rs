@@ -99,7 +99,8 @@ pub async fn one_run_is_one_trace(
         .to_owned();
     let spans = eventually("all spans at the collector", || async {
         let spans = collector.trace(&trace);
-        ["attempt", "publish", "finish", "destroy", "PUT /worker/v1/runs/{run}/artifacts"]
+        // The last ones of each process: those before them were sent with them, or earlier.
+        ["attempt", "dispatch", "publish", "finish", "destroy", "POST /worker/v1/runs/{run}/finish"]
             .iter()
             .all(|name| spans.iter().any(|span| span.name == *name))
             .then_some(spans)
