@@ -61,7 +61,8 @@ run_server() { # tied, name, directory, ports…
   mkdir -p "$dir" && dir=$(cd "$dir" && pwd -P)
   echo $$ >"$dir/pid"
   trap end_children TERM INT
-  if [ -n "$tied" ]; then exec 3<&0; else exec 3</dev/null; fi
+  # When its parent is gone while the guard has it stopped, the kernel hangs up on all of this process group, the guard too.
+  if [ -n "$tied" ]; then trap '' HUP; exec 3<&0; else exec 3</dev/null; fi
   "run_$name" "$dir" "$@"
   if [ -n "$tied" ]; then end_with_parent "$dir" & guard=$!; fi
   local outcome=0
