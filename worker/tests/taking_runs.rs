@@ -58,6 +58,9 @@ impl Queue for Watched {
     async fn depth(&self, pool: &Pool) -> Result<u64, QueueError> {
         self.queue.depth(pool).await
     }
+    async fn unreadable(&self) -> Result<u64, QueueError> {
+        self.queue.unreadable().await
+    }
     async fn broadcast(&self, message: ControlMessage) -> Result<(), QueueError> {
         self.queue.broadcast(message).await
     }

@@ -1,4 +1,4 @@
-//! Documents of the store that could not be read.
+//! What could not be read: documents of the store, messages of the broker.
 
 use gantry_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 pub struct SetAside {
     /// The latest first, 100 at most.
     pub items: Vec<SetAsideDocument>,
+    /// Messages that wait in the broker's queue of unreadable ones, of the whole installation; null while the broker does not answer.
+    pub messages: Option<u64>,
 }
 
 /// A stored document that could not be read. It is kept as it is; every start of a producer tries again.

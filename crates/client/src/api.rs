@@ -222,7 +222,7 @@ impl ApiClient {
         self.caller.get("/api/v1/system/reconcilers").answer().await
     }
 
-    /// Stored runs and workers that the server cannot read.
+    /// Stored runs and workers that the server cannot read, and how many messages.
     pub async fn set_aside(&self) -> Result<SetAside, ClientError> {
         self.caller.get("/api/v1/system/set-aside").answer().await
     }

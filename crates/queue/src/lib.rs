@@ -64,6 +64,9 @@ pub trait Queue: Send + Sync + 'static {
     /// Messages waiting or unacknowledged in a pool's queue.
     async fn depth(&self, pool: &Pool) -> Result<u64, QueueError>;
 
+    /// Messages set aside because nobody could read them.
+    async fn unreadable(&self) -> Result<u64, QueueError>;
+
     /// Reaches every present subscriber, at most once, best effort.
     async fn broadcast(&self, message: ControlMessage) -> Result<(), QueueError>;
 

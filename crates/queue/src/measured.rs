@@ -52,6 +52,10 @@ impl Queue for Measured {
         timed("depth", self.0.depth(pool)).await
     }
 
+    async fn unreadable(&self) -> Result<u64, QueueError> {
+        timed("unreadable", self.0.unreadable()).await
+    }
+
     async fn broadcast(&self, message: ControlMessage) -> Result<(), QueueError> {
         timed("broadcast", self.0.broadcast(message)).await
     }

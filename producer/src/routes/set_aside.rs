@@ -1,4 +1,4 @@
-//! What the store could not read and left out.
+//! What could not be read and was left out.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::state::App;
 const LISTED: u32 = 100;
 
 /// Runs of the caller's organization, and workers, that are stored and cannot be read. They are kept, and left out of
-/// lists and of dispatching.
+/// lists and of dispatching. Beside them, how many messages the broker keeps that no worker could read.
 #[utoipa::path(get, path = "/api/v1/system/set-aside", operation_id = "list_set_aside", tag = "system",
     responses((status = 200, body = SetAside),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
@@ -26,5 +26,8 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json
         why: document.why,
         at: document.at,
     });
-    Ok(Json(SetAside { items: items.collect() }))
+    let messages = app.parts.queue.unreadable().await.inspect_err(|error| {
+        tracing::debug!(%error, "the broker does not say how many messages were set aside");
+    });
+    Ok(Json(SetAside { items: items.collect(), messages: messages.ok() }))
 }

@@ -96,6 +96,10 @@ impl Queue for MoodyQueue {
         self.queue()?.depth(pool).await
     }
 
+    async fn unreadable(&self) -> Result<u64, QueueError> {
+        self.queue()?.unreadable().await
+    }
+
     async fn broadcast(&self, message: ControlMessage) -> Result<(), QueueError> {
         self.queue()?.broadcast(message).await
     }

@@ -19,7 +19,7 @@ async fn with(mood: &Mood) -> Installation {
 async fn it_is_listed_to_its_tenant_with_the_reason() {
     let mood = Mood::default();
     let installation = with(&mood).await;
-    assert_eq!(installation.get(PATH).await.expect(200).json(), json!({"items": []}));
+    assert_eq!(installation.get(PATH).await.expect(200).json(), json!({"items": [], "messages": 0}));
     let (run, worker) = (RunId::new(), WorkerId::new());
     let why = "a run record has version 7".to_owned();
     let organization = Some(installation.organization);
@@ -35,10 +35,13 @@ async fn it_is_listed_to_its_tenant_with_the_reason() {
 
     let of_run = json!({"kind": "run", "id": run, "why": "a run record has version 7", "at": T0});
     let of_worker = json!({"kind": "worker", "id": worker, "why": "nothing of ours", "at": T0});
-    assert_eq!(installation.get(PATH).await.expect(200).json(), json!({"items": [of_run, of_worker]}));
+    assert_eq!(
+        installation.get(PATH).await.expect(200).json(),
+        json!({"items": [of_run, of_worker], "messages": 0})
+    );
     let stranger = installation.stranger().await;
     let theirs = installation.call_as(&stranger, Method::GET, PATH, None).await.expect(200);
-    assert_eq!(theirs.json(), json!({"items": [of_worker]}), "a run of another tenant");
+    assert_eq!(theirs.json(), json!({"items": [of_worker], "messages": 0}), "a run of another tenant");
 
     installation.call_as("gantry_nobody", Method::GET, PATH, None).await.refused(401, "unauthorized");
     mood.unavailable();

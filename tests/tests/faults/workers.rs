@@ -36,15 +36,20 @@ async fn a_frozen_worker_is_replaced_and_its_late_writes_are_refused() {
     let (seed, mut random) = random("SIGSTOP worker");
     let mut deployment = Deployment::start(Plan::over(Addresses::private()).of(2, 2)).await;
     let load = deployment.load();
+    let mut promised = BTreeMap::new();
     for _ in 0..rounds {
-        tokio::time::sleep(Duration::from_millis(random.random_range(200..1000))).await;
-        let i = random.random_range(0..2);
+        // Not over before its worker is frozen.
+        let (held, promise) = deployment.submit(1, LEASE).await;
+        promised.insert(held.to_string(), promise);
+        let run = reaches(&deployment.cluster.client(), held, Status::Running).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
+        let i = holder(&deployment, &run.worker.unwrap()).await;
         deployment.cluster.workers[i].freeze().unwrap();
         deployment.fault();
         tokio::time::sleep(2 * LEASE).await;
         deployment.cluster.workers[i].thaw().unwrap();
     }
-    let (promised, _) = load.stop().await;
+    promised.extend(load.stop().await.0);
     let checked = deployment.check(&promised, Allowed::Lost).await;
     assert!(checked.attempts > checked.accepted, "no lease was lost: the fault did not happen");
     Row::new("SIGSTOP a worker for two leases", rounds, seed).report(&checked);

@@ -102,6 +102,10 @@ impl Fleet {
             .await;
         }
         let mut bodies: Vec<_> = spoiled.into_iter().map(|message| message.body).collect();
+        eventually("the messages listed", || async {
+            (client.set_aside().await.ok()?.messages == Some(3)).then_some(())
+        })
+        .await;
         let mut dead = self.take_dead(bodies.len()).await;
         bodies.sort();
         dead.sort();

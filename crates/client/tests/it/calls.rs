@@ -111,8 +111,9 @@ async fn what_was_set_aside_is_listed() {
         at: Timestamp::EPOCH,
     };
     let script = Script::default();
-    script.json(&SetAside { items: vec![document.clone()] });
-    assert_eq!(ApiClient::new(script.transport(), "key").set_aside().await.unwrap().items, [document]);
+    script.json(&SetAside { items: vec![document.clone()], messages: Some(2) });
+    let answer = ApiClient::new(script.transport(), "key").set_aside().await.unwrap();
+    assert_eq!((answer.items, answer.messages), (vec![document], Some(2)));
     assert_eq!(script.asked()[0].line, "GET /api/v1/system/set-aside");
 }
 

@@ -118,6 +118,11 @@ impl Queue for EmbeddedQueue {
         Ok(self.shared.state().lanes.get(pool).map_or(0, |lane| lane.depth() as u64))
     }
 
+    /// What is handed over in memory is read by whoever wrote it.
+    async fn unreadable(&self) -> Result<u64, QueueError> {
+        Ok(0)
+    }
+
     async fn broadcast(&self, message: ControlMessage) -> Result<(), QueueError> {
         let state = self.shared.state();
         let control = state.control.as_ref().ok_or_else(closed)?;

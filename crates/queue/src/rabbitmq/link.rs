@@ -81,12 +81,21 @@ impl Session {
         if self.declared().pools.contains(pool) {
             return Ok(());
         }
-        self.ask(async |channel| topology::declare_dead(channel, names).await)
-            .await
-            .or_else(|error| if topology::differs(&error) { Ok(()) } else { Err(failed(error)) })?;
+        self.count_dead(names).await?;
         self.count(names, pool).await?;
         self.declared().pools.insert(pool.clone());
         Ok(())
+    }
+
+    /// Messages set aside; makes sure that they can be.
+    pub(super) async fn count_dead(&self, names: &Names) -> Result<u64, QueueError> {
+        let counted = match self.ask(async |channel| topology::declare_dead(channel, names).await).await {
+            Err(error) if topology::differs(&error) => {
+                self.ask(async |channel| topology::count_dead(channel, names).await).await
+            }
+            counted => counted,
+        };
+        counted.map_err(failed)
     }
 
     /// Makes sure that control messages can be sent.

@@ -203,6 +203,10 @@ impl Queue for RabbitQueue {
         Ok(ready + in_hand.get(pool).map_or(0, |in_hand| in_hand.load(Ordering::SeqCst)))
     }
 
+    async fn unreadable(&self) -> Result<u64, QueueError> {
+        self.session().await?.count_dead(&self.target.names).await
+    }
+
     async fn broadcast(&self, message: ControlMessage) -> Result<(), QueueError> {
         let sending = async {
             let session = self.session().await?;

@@ -89,14 +89,22 @@ fn dead_queue() -> FieldTable {
     ])
 }
 
-/// Where messages go that are set aside.
-pub(super) async fn declare_dead(channel: &Channel, names: &Names) -> lapin::Result<()> {
+/// Where messages go that are set aside; how many are there.
+pub(super) async fn declare_dead(channel: &Channel, names: &Names) -> lapin::Result<u64> {
     let dead = names.dead();
     let exchange = ExchangeDeclareOptions { durable: true, ..Default::default() };
     channel.exchange_declare(dead.clone(), ExchangeKind::Fanout, exchange, FieldTable::default()).await?;
-    channel.queue_declare(dead.clone(), QueueDeclareOptions::durable(), dead_queue()).await?;
+    let declared = channel.queue_declare(dead.clone(), QueueDeclareOptions::durable(), dead_queue()).await?;
     let all = ShortString::from("");
-    channel.queue_bind(dead.clone(), dead, all, QueueBindOptions::default(), FieldTable::default()).await
+    channel.queue_bind(dead.clone(), dead, all, QueueBindOptions::default(), FieldTable::default()).await?;
+    Ok(u64::from(declared.message_count()))
+}
+
+/// How many are there, whoever made the queue.
+pub(super) async fn count_dead(channel: &Channel, names: &Names) -> lapin::Result<u64> {
+    let options = QueueDeclareOptions::durable().passive();
+    let declared = channel.queue_declare(names.dead(), options, FieldTable::default()).await?;
+    Ok(u64::from(declared.message_count()))
 }
 
 /// Messages that are ready in a pool's queue, which is made where it is missing.

@@ -10,7 +10,7 @@ use mongodb::options::ReturnDocument;
 
 use super::calls::Call;
 use super::document::{integer, knows_operation, new_document, number};
-use super::errors::{Fault, of_code};
+use super::errors::{Fault, of_code, passes};
 use super::wakes::Lane;
 use super::{Core, names};
 use crate::{Idempotency, Result, StoreError};
@@ -193,10 +193,10 @@ fn placed(run: &Accepting, found: RawDocumentBuf) -> Result<Placed> {
     Ok(Placed::Found(found))
 }
 
-/// The errors of single documents, when there is nothing wrong beside them.
+/// The errors of single documents, when there is nothing wrong beside them and trying again is no help.
 fn own_errors(error: &Error) -> Option<Vec<(usize, i32, String)>> {
     let ErrorKind::InsertMany(failed) = error.kind.as_ref() else { return None };
-    if failed.write_concern_error.is_some() {
+    if failed.write_concern_error.is_some() || passes(error) {
         return None;
     }
     let errors = failed.write_errors.as_deref().filter(|errors| !errors.is_empty())?;

@@ -9,12 +9,13 @@ use mongodb::options::WriteConcern;
 use tokio::time::Instant;
 
 use super::Core;
-use super::errors::{Fault, fault, of_code, passes};
+use super::errors::{Fault, code_passes, fault, of_code, passes};
 use crate::StoreError;
 
 /// One try: a connection that swallows everything must leave time for another one.
 const TRY: Duration = Duration::from_millis(2500);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// One call of the store with its deadline.
 #[derive(Clone, Copy)]
@@ -61,15 +62,23 @@ impl Call {
                 Err(_) => silent(),
             };
             tried_before = true;
-            metrics::counter!("gantry_store_retries_total").increment(1);
-            // Spread out: whoever failed together should not come back together.
-            let wait = pause.mul_f64(rand::random_range(0.5..1.5));
-            if Instant::now() + wait >= self.until {
+            if !self.waits(&mut pause).await {
                 return Err(failed);
             }
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(Duration::from_millis(500));
         }
+    }
+
+    /// Waits before another try, longer each time; false when there is no time for one.
+    async fn waits(self, pause: &mut Duration) -> bool {
+        metrics::counter!("gantry_store_retries_total").increment(1);
+        // Spread out: whoever failed together should not come back together.
+        let wait = pause.mul_f64(rand::random_range(0.5..1.5));
+        if Instant::now() + wait >= self.until {
+            return false;
+        }
+        tokio::time::sleep(wait).await;
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+        true
     }
 
     /// Every document of a query, until `enough` says so.
@@ -129,26 +138,55 @@ impl Core {
         let command = doc! {
             "update": collection, "updates": updates, "ordered": false, "writeConcern": write_concern,
         };
-        let answer = call.answer(|| async { self.database.run_command(command.clone()).await }).await?;
-        let reply = answer.value;
-        let number = |document: &Document, key: &str| match document.get(key) {
-            Some(Bson::Int32(n)) => i64::from(*n),
-            Some(Bson::Int64(n)) => *n,
-            Some(Bson::Double(n)) => *n as i64,
-            _ => 0,
-        };
-        if let Ok(failed) = reply.get_document("writeConcernError") {
-            return Err(of_code(number(failed, "code") as i32, failed.get_str("errmsg").unwrap_or("")));
+        let (mut pause, mut tried_before) = (FIRST_PAUSE, false);
+        loop {
+            let answer = call.answer(|| async { self.database.run_command(command.clone()).await }).await?;
+            tried_before |= answer.tried_before;
+            let (updated, passes) = updated(&answer.value, tried_before)?;
+            if !passes || !call.waits(&mut pause).await {
+                return Ok(updated);
+            }
+            tried_before = true;
         }
-        let failed = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
-        let failed = failed.iter().filter_map(Bson::as_document).map(|error| {
-            let text = error.get_str("errmsg").unwrap_or("a write failed");
-            (number(error, "index") as usize, of_code(number(error, "code") as i32, text))
-        });
-        Ok(Updated {
-            matched: number(&reply, "n").max(0) as u64,
-            failed: failed.collect(),
-            tried_before: answer.tried_before,
-        })
+    }
+}
+
+/// What a reply says, and whether trying again may help some of the statements.
+fn updated(reply: &Document, tried_before: bool) -> Result<(Updated, bool), Fault> {
+    let number = |document: &Document, key: &str| match document.get(key) {
+        Some(Bson::Int32(n)) => i64::from(*n),
+        Some(Bson::Int64(n)) => *n,
+        Some(Bson::Double(n)) => *n as i64,
+        _ => 0,
+    };
+    if let Ok(failed) = reply.get_document("writeConcernError") {
+        return Err(of_code(number(failed, "code") as i32, failed.get_str("errmsg").unwrap_or("")));
+    }
+    let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
+    let errors: Vec<_> = errors.iter().filter_map(Bson::as_document).collect();
+    let passes = errors.iter().any(|error| code_passes(number(error, "code") as i32));
+    let failed = errors.into_iter().map(|error| {
+        let text = error.get_str("errmsg").unwrap_or("a write failed");
+        (number(error, "index") as usize, of_code(number(error, "code") as i32, text))
+    });
+    let failed = failed.collect();
+    Ok((Updated { matched: number(reply, "n").max(0) as u64, failed, tried_before }, passes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_that_failed_is_tried_again_when_that_may_help() {
+        let failed = |code: i32| {
+            let error = doc! { "index": 1, "code": code, "errmsg": "no" };
+            let (updated, passes) = updated(&doc! { "n": 1, "writeErrors": [error] }, false).unwrap();
+            assert_eq!((updated.matched, updated.failed[0].0), (1, 1));
+            passes
+        };
+        assert!(failed(112), "a write conflict");
+        assert!(!failed(11000), "a duplicate stays one");
+        assert!(!updated(&doc! { "n": 2_i64 }, true).unwrap().1);
     }
 }

@@ -41,15 +41,21 @@ pub(super) fn text(error: &Error) -> String {
     error.kind.to_string()
 }
 
-/// The code of the error that decides.
+/// Whether a code stands for something that may be over in a moment.
+pub(super) fn code_passes(code: i32) -> bool {
+    PASSING.contains(&code)
+}
+
+/// The code of the error that decides: among those of several documents, one that passes.
 fn code(error: &Error) -> Option<i32> {
     match error.kind.as_ref() {
         ErrorKind::Command(error) => Some(error.code),
         ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
         ErrorKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
         ErrorKind::InsertMany(error) => {
-            let first = error.write_errors.as_deref().unwrap_or_default().first().map(|error| error.code);
-            first.or(error.write_concern_error.as_ref().map(|error| error.code))
+            let codes = || error.write_errors.iter().flatten().map(|error| error.code);
+            let of_documents = codes().find(|code| code_passes(*code)).or_else(|| codes().next());
+            of_documents.or(error.write_concern_error.as_ref().map(|error| error.code))
         }
         _ => None,
     }
@@ -59,7 +65,7 @@ fn code(error: &Error) -> Option<i32> {
 pub(super) fn passes(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } => true,
-        _ => code(error).is_some_and(|code| PASSING.contains(&code)),
+        _ => code(error).is_some_and(code_passes),
     }
 }
 
