@@ -186,6 +186,8 @@ mod tests {
             passes
         };
         assert!(failed(112), "a write conflict");
+        assert!(failed(16_908_292), "PostgreSQL's 40P01, a deadlock");
+        assert!(!failed(319_029_277), "another state that it passes on");
         assert!(!failed(11000), "a duplicate stays one");
         assert!(!updated(&doc! { "n": 2_i64 }, true).unwrap().1);
     }

@@ -43,7 +43,15 @@ pub(super) fn text(error: &Error) -> String {
 
 /// Whether a code stands for something that may be over in a moment.
 pub(super) fn code_passes(code: i32) -> bool {
-    PASSING.contains(&code)
+    PASSING.contains(&code) || is_passing_sqlstate(code)
+}
+
+/// For single documents FerretDB passes PostgreSQL's own codes on, six bits a character: class 40 is a deadlock or a
+/// conflict that was rolled back, class 57 an operator who intervened. No code of MongoDB is that large.
+fn is_passing_sqlstate(code: i32) -> bool {
+    const CLASS_40: i32 = 4;
+    const CLASS_57: i32 = 5 | 7 << 6;
+    code >= 1 << 24 && [CLASS_40, CLASS_57].contains(&(code & 0xfff))
 }
 
 /// The code of the error that decides: among those of several documents, one that passes.
