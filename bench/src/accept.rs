@@ -29,7 +29,7 @@ pub async fn measure(up: &Up, series: &mut Series) -> anyhow::Result<()> {
 }
 
 /// Between two runs of an idle system: watchers are told at once only after a quiet moment.
-const QUIET: Duration = Duration::from_millis(250);
+pub const QUIET: Duration = Duration::from_millis(250);
 
 /// Submits one run at a time and hears of its end from the event stream.
 pub async fn one_by_one(client: &ApiClient, count: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
