@@ -8,7 +8,7 @@ use gantry_client::RunFilter;
 use gantry_domain::attempt::{Attempt, Outcome};
 use gantry_domain::id::{OrganizationId, RunId, WorkerId};
 use gantry_domain::reason::{Reason, ReasonCode};
-use gantry_domain::run::{Actor, Hold, Run, RunState, Trigger, TriggerKind, Verdict};
+use gantry_domain::run::{Actor, Run, RunState, Trigger, TriggerKind, Verdict};
 use gantry_domain::spec::{Pool, Priority, Resources, RetryPolicy, RunSpec};
 use gantry_domain::time::{Clock as _, SystemClock, Timestamp};
 use gantry_store::sqlite::{self, SqliteOptions};
@@ -46,24 +46,8 @@ pub fn spec(n: u64) -> RunSpec {
 
 /// A run that waits for a worker.
 pub fn pending_run(organization: OrganizationId, number: u64, now: Timestamp) -> Run {
-    Run {
-        id: RunId::new(),
-        organization,
-        number,
-        version: 1,
-        spec: spec(number),
-        trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None },
-        created_at: now,
-        queued_at: None,
-        finished_at: None,
-        state: RunState::Pending { hold: Hold::Workers },
-        cancel: None,
-        attempts: vec![],
-        retries_used: 0,
-        losses: 0,
-        holding: vec![],
-        warnings: vec![],
-    }
+    let trigger = Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None };
+    Run { number, ..Run::accepted(RunId::new(), organization, spec(number), trigger, now) }
 }
 
 fn finished_run(organization: OrganizationId, number: u64, worker: WorkerId, now: Timestamp) -> Run {

@@ -323,6 +323,34 @@ pub struct Timings {
 }
 
 impl Run {
+    /// As it is accepted: it waits for a worker. Whoever stores it gives it its number.
+    pub fn accepted(
+        id: RunId,
+        organization: OrganizationId,
+        spec: RunSpec,
+        trigger: Trigger,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            organization,
+            number: 0,
+            version: 1,
+            spec,
+            trigger,
+            created_at,
+            queued_at: None,
+            finished_at: None,
+            state: RunState::Pending { hold: Hold::Workers },
+            cancel: None,
+            attempts: Vec::new(),
+            retries_used: 0,
+            losses: 0,
+            holding: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     pub fn status(&self) -> RunStatus {
         self.state.status()
     }

@@ -36,24 +36,8 @@ fn pending(change: impl FnOnce(&mut RunSpec)) -> Run {
         workdir: None,
     };
     change(&mut spec);
-    Run {
-        id: RunId::new(),
-        organization: OrganizationId::new(),
-        number: 1,
-        version: 1,
-        spec,
-        trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None },
-        created_at: NOW,
-        queued_at: None,
-        finished_at: None,
-        state: RunState::Pending { hold: Hold::Workers },
-        cancel: None,
-        attempts: vec![],
-        retries_used: 0,
-        losses: 0,
-        holding: vec![],
-        warnings: vec![],
-    }
+    let trigger = Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None };
+    Run { number: 1, ..Run::accepted(RunId::new(), OrganizationId::new(), spec, trigger, NOW) }
 }
 
 fn lease(run: &Run) -> Lease {

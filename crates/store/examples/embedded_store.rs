@@ -233,22 +233,11 @@ async fn million(stores: &Stores) {
             let reason =
                 gantry_domain::reason::Reason::new(gantry_domain::reason::ReasonCode::Completed, "Done.");
             Run {
-                id: new.id,
-                organization,
                 number: n + 1,
                 version: 5,
-                spec: new.spec,
-                trigger: new.trigger,
-                created_at: new.created_at,
-                queued_at: None,
                 finished_at: Some(new.created_at),
                 state: RunState::Finished { verdict, reason },
-                cancel: None,
-                attempts: vec![],
-                retries_used: 0,
-                losses: 0,
-                holding: vec![],
-                warnings: vec![],
+                ..Run::accepted(new.id, organization, new.spec, new.trigger, new.created_at)
             }
         });
         stores.runs.import(runs.collect()).await.unwrap();

@@ -29,6 +29,14 @@ impl DocumentKind {
         }
     }
 
+    /// The id of such a document, from its bits.
+    pub(crate) fn id(self, bits: u128) -> String {
+        match self {
+            Self::Run => RunId::from_u128(bits).to_string(),
+            Self::Worker => WorkerId::from_u128(bits).to_string(),
+        }
+    }
+
     pub(crate) fn parse(name: &str) -> Option<Self> {
         [Self::Run, Self::Worker].into_iter().find(|kind| kind.as_str() == name)
     }
@@ -98,10 +106,7 @@ impl Aside {
     }
 
     fn note(&self, subject: Subject, why: String) {
-        let id = match subject.kind {
-            DocumentKind::Run => RunId::from_u128(subject.id).to_string(),
-            DocumentKind::Worker => WorkerId::from_u128(subject.id).to_string(),
-        };
+        let id = subject.kind.id(subject.id);
         let mut known = lock(&self.known);
         if known.len() >= REMEMBERED {
             return;

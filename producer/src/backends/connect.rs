@@ -67,7 +67,8 @@ impl OpenStore {
     }
 }
 
-/// Opens all backends. Where the store is shared, so is its server's time; else `clock` tells it. A store that does not answer is asked again for `patience`, the others may come later.
+/// Opens all backends. A store that does not answer is asked again for `patience`, the others may come later. Where the
+/// store is shared, so is its server's time; else `clock` tells it.
 pub async fn connect(
     config: &BackendConfig,
     clock: Arc<dyn Clock>,

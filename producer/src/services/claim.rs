@@ -32,17 +32,11 @@ pub async fn claim(app: &App, id: RunId, claim: Claim, allowed: &Allowed) -> Api
     // Relaxed: a claim lost in a power cut is a queued run that is published again.
     let run = match change(app, Scope::Any, id, Durability::Relaxed, decide).await {
         Ok(run) => run,
-        Err(Unchanged::NotFound | Unchanged::Refused(..)) => {
-            app.fleet.refused(claim.worker);
-            app.wakes.dispatch.wake();
-            return Err(ApiError::stale());
-        }
+        Err(Unchanged::NotFound | Unchanged::Refused(..)) => return Err(refuse(app, claim.worker)),
         // Asking again would hold the worker's slot for nothing. The run stays queued: whoever can read it publishes it again.
         Err(Unchanged::Store(StoreError::Corrupt(why))) => {
             tracing::warn!(run.id = %id, why, "a run that cannot be read is not handed out");
-            app.fleet.refused(claim.worker);
-            app.wakes.dispatch.wake();
-            return Err(ApiError::stale());
+            return Err(refuse(app, claim.worker));
         }
         Err(Unchanged::Store(error)) => return Err(error.into()),
     };
@@ -53,6 +47,13 @@ pub async fn claim(app: &App, id: RunId, claim: Claim, allowed: &Allowed) -> Api
     app.fleet.claimed(claim.worker);
     app.wakes.dispatch.wake();
     grant(app, &run)
+}
+
+/// The worker forgets the message, and its slot is free for another one.
+fn refuse(app: &App, worker: WorkerId) -> ApiError {
+    app.fleet.refused(worker);
+    app.wakes.dispatch.wake();
+    ApiError::stale()
 }
 
 /// The worker counts its fence from when it asked again, so the lease has to last from then on, too.

@@ -60,24 +60,10 @@ mod tests {
     fn queued(n: u128) -> Run {
         let spec =
             serde_json::from_str::<gantry_api_types::request::CreateRun>(r#"{"image": "i:1"}"#).unwrap();
-        Run {
-            id: RunId::from_u128(n),
-            organization: OrganizationId::from_u128(1),
-            number: 1,
-            version: 1,
-            spec: spec.into_spec().unwrap(),
-            trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None },
-            created_at: Timestamp::EPOCH,
-            queued_at: None,
-            finished_at: None,
-            state: RunState::Queued { dispatch: DispatchId::from_u128(1) },
-            cancel: None,
-            attempts: vec![],
-            retries_used: 0,
-            losses: 0,
-            holding: vec![],
-            warnings: vec![],
-        }
+        let (id, organization) = (RunId::from_u128(n), OrganizationId::from_u128(1));
+        let trigger = Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None };
+        let accepted = Run::accepted(id, organization, spec.into_spec().unwrap(), trigger, Timestamp::EPOCH);
+        Run { number: 1, state: RunState::Queued { dispatch: DispatchId::from_u128(1) }, ..accepted }
     }
 
     #[test]

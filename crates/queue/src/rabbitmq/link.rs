@@ -91,7 +91,7 @@ impl Session {
     pub(super) async fn count_dead(&self, names: &Names) -> Result<u64, QueueError> {
         let counted = match self.ask(async |channel| topology::declare_dead(channel, names).await).await {
             Err(error) if topology::differs(&error) => {
-                self.ask(async |channel| topology::count_dead(channel, names).await).await
+                self.ask(async |channel| topology::count_foreign(channel, names.dead()).await).await
             }
             counted => counted,
         };
@@ -128,7 +128,8 @@ impl Session {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let counted = self.ask(async |channel| topology::count_foreign(channel, names, pool).await).await;
+        let counted =
+            self.ask(async |channel| topology::count_foreign(channel, names.runs(pool)).await).await;
         counted.map_err(|error| {
             self.forget(pool);
             failed(error)

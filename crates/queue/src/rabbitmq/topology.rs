@@ -100,13 +100,6 @@ pub(super) async fn declare_dead(channel: &Channel, names: &Names) -> lapin::Res
     Ok(u64::from(declared.message_count()))
 }
 
-/// How many are there, whoever made the queue.
-pub(super) async fn count_dead(channel: &Channel, names: &Names) -> lapin::Result<u64> {
-    let options = QueueDeclareOptions::durable().passive();
-    let declared = channel.queue_declare(names.dead(), options, FieldTable::default()).await?;
-    Ok(u64::from(declared.message_count()))
-}
-
 /// Messages that are ready in a pool's queue, which is made where it is missing.
 pub(super) async fn count_runs(channel: &Channel, names: &Names, pool: &Pool) -> lapin::Result<u64> {
     let queue = names.runs(pool);
@@ -114,10 +107,10 @@ pub(super) async fn count_runs(channel: &Channel, names: &Names, pool: &Pool) ->
     Ok(u64::from(declared.message_count()))
 }
 
-/// The same for a queue that exists with arguments of somebody else's choice.
-pub(super) async fn count_foreign(channel: &Channel, names: &Names, pool: &Pool) -> lapin::Result<u64> {
+/// Messages that are ready in a queue that exists, with arguments of whoever's choice.
+pub(super) async fn count_foreign(channel: &Channel, queue: ShortString) -> lapin::Result<u64> {
     let options = QueueDeclareOptions::durable().passive();
-    let declared = channel.queue_declare(names.runs(pool), options, FieldTable::default()).await?;
+    let declared = channel.queue_declare(queue, options, FieldTable::default()).await?;
     Ok(u64::from(declared.message_count()))
 }
 

@@ -32,24 +32,7 @@ const AHEAD: u64 = 1000;
 #[async_trait]
 impl RunStore for Mongo {
     async fn accept(&self, new: NewRun) -> Result<Accepted> {
-        let mut run = Run {
-            id: new.id,
-            organization: new.organization,
-            number: 0,
-            version: 1,
-            spec: new.spec,
-            trigger: new.trigger,
-            created_at: new.created_at,
-            queued_at: None,
-            finished_at: None,
-            state: RunState::Pending { hold: Hold::Workers },
-            cancel: None,
-            attempts: Vec::new(),
-            retries_used: 0,
-            losses: 0,
-            holding: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut run = Run::accepted(new.id, new.organization, new.spec, new.trigger, new.created_at);
         Ok(match self.accepts.write(Accepting::of(&run, new.idempotency)?).await? {
             Placed::Created(number) => {
                 run.number = number;

@@ -46,15 +46,11 @@ impl Sqlite {
                 while let Some(row) = rows.next()? {
                     let (kind, id): (String, Id) = (row.get(0)?, row.get(1)?);
                     let organization: Option<Id> = row.get(2)?;
-                    let id = u128::from_be_bytes(id);
                     let kind = DocumentKind::parse(&kind)
                         .ok_or_else(|| StoreError::Corrupt(format!("a {kind} is set aside")))?;
                     found.push(SetAside {
                         kind,
-                        id: match kind {
-                            DocumentKind::Run => RunId::from_u128(id).to_string(),
-                            DocumentKind::Worker => WorkerId::from_u128(id).to_string(),
-                        },
+                        id: kind.id(u128::from_be_bytes(id)),
                         organization: organization.map(organization_id),
                         why: row.get(3)?,
                         at: Timestamp::from_millis(row.get(4)?),

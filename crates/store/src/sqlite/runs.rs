@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gantry_domain::id::{OrganizationId, RunId, WorkerId};
-use gantry_domain::run::{Hold, Run, RunState};
+use gantry_domain::run::Run;
 use gantry_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -30,24 +30,7 @@ enum Tried<T> {
 #[async_trait]
 impl RunStore for Sqlite {
     async fn accept(&self, new: NewRun) -> Result<Accepted> {
-        let mut run = Run {
-            id: new.id,
-            organization: new.organization,
-            number: 0,
-            version: 1,
-            spec: new.spec,
-            trigger: new.trigger,
-            created_at: new.created_at,
-            queued_at: None,
-            finished_at: None,
-            state: RunState::Pending { hold: Hold::Workers },
-            cancel: None,
-            attempts: Vec::new(),
-            retries_used: 0,
-            losses: 0,
-            holding: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut run = Run::accepted(new.id, new.organization, new.spec, new.trigger, new.created_at);
         let row = NewRow::of(&run)?;
         let idempotency = new.idempotency;
         let tried = self
