@@ -54,6 +54,7 @@ async fn durable_write() -> anyhow::Result<f64> {
             trigger: Trigger { kind: TriggerKind::Api, actor: Actor::System, rerun_of: None, trace: None },
             created_at: SystemClock.now(),
             idempotency: None,
+            dispatch: None,
         };
         let begun = Instant::now();
         stores.runs.accept(run).await?;

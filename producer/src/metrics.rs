@@ -72,6 +72,14 @@ pub fn describe() {
     gauge!("gantry_log_followers").increment(0);
 }
 
+/// A run was accepted.
+pub fn accepted(run: &Run) {
+    counter!("gantry_runs_accepted_total").increment(1);
+    if let Some(queued_at) = run.queued_at {
+        histogram!("gantry_dispatch_wait_seconds").record(queued_at.since(run.created_at));
+    }
+}
+
 /// A run changed from `before` to `now`.
 pub fn changed(before: &Run, now: &Run) {
     if now.is_final() {

@@ -7,11 +7,12 @@ use gantry_bus::Bus;
 use gantry_domain::event::{Change, Event};
 use gantry_domain::id::InstallationId;
 use gantry_domain::run::Run;
+use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock, Timestamp};
 use gantry_queue::Queue;
 use gantry_ratelimit::Limiter;
 use gantry_service_kit::reconciler::{Statuses, Wake};
-use gantry_service_kit::shutdown::Shutdown;
+use gantry_service_kit::shutdown::{Shutdown, TaskGroup};
 use gantry_service_kit::telemetry::Metrics;
 use gantry_store::Stores;
 use tokio::sync::OnceCell;
@@ -24,6 +25,7 @@ use crate::services::broker::Broker;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
 use crate::services::recent::Recent;
+use crate::services::room::Room;
 use crate::worker_tokens::WorkerTokens;
 
 /// The parts a producer is built from; which backends they are is not its business.
@@ -46,9 +48,12 @@ pub struct App {
     pub keys: KeyCache,
     pub in_flight: InFlight,
     pub recent: Recent,
+    pub room: Room,
     pub logs: LogService,
     pub artifacts: ArtifactService,
     pub wakes: Wakes,
+    /// Owns what goes on after its request was answered; set once the reconcilers run.
+    pub tasks: OnceCell<TaskGroup>,
     pub statuses: OnceCell<Statuses>,
     pub metrics: Option<Metrics>,
     pub shutdown: Shutdown,
@@ -70,6 +75,12 @@ pub struct Wakes {
 impl App {
     pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
+    }
+
+    /// A run waits for its turn in this pool.
+    pub fn run_waits(&self, pool: &Pool) {
+        self.room.waits(pool);
+        self.wakes.dispatch.wake();
     }
 
     /// Tells live views that the run changed.

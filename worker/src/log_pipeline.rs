@@ -58,6 +58,8 @@ pub(crate) enum PumpEnd {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LogEnd {
     pub end: u64,
+    /// Nothing was ever sent.
+    pub none: bool,
     pub truncated: bool,
     /// Why some of it may be missing at the producer.
     pub problem: Option<String>,
@@ -280,14 +282,14 @@ impl LogWriter {
         self.settle().await;
         self.send_batch().await;
         let Way::Sending { batches, sender } = self.way else {
-            return LogEnd { truncated: self.truncated, ..LogEnd::default() };
+            return LogEnd { none: true, truncated: self.truncated, ..LogEnd::default() };
         };
         drop(batches);
         let sent = sender.await.unwrap_or_else(|error| SentLog {
             problem: Some(format!("the log's sender failed: {error}")),
             ..SentLog::default()
         });
-        LogEnd { end: sent.end, truncated: self.truncated, problem: sent.problem }
+        LogEnd { end: sent.end, none: false, truncated: self.truncated, problem: sent.problem }
     }
 }
 

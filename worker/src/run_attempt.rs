@@ -173,6 +173,7 @@ async fn report(shared: &Shared, lease: &Lease, observed: Observation, log: LogW
         let end = Finish {
             observed,
             log_end: log.end,
+            no_log: log.none,
             log_truncated: log.truncated,
             prepare_ms: record.prepared.map(millis),
             execute_ms: record.executed.map(millis),

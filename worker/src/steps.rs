@@ -119,7 +119,9 @@ impl Steps<'_> {
     pub async fn carry_out(mut self) -> Result<Observation, Cut> {
         let grant = self.grant;
         traced(step!("prepare", grant), self.prepare()).await?;
-        traced(step!("starting", grant), self.report_starting()).await?;
+        if grant.start_first {
+            traced(step!("starting", grant), self.report_starting()).await?;
+        }
         let output = traced(step!("start", grant), self.start()).await?;
         let (observed, ended) = traced(step!("wait", grant), self.attend(output)).await?;
         if ended && !self.grant.artifacts.is_empty() {
@@ -196,6 +198,7 @@ impl Steps<'_> {
             biased;
             exit = &mut wait => Attended::Exited(exit),
             cut = cut(shared, self.lease, Stage::Started) => Attended::Cut(cut),
+            cut = announce(shared, self.lease, self.grant) => Attended::Cut(cut),
             never = read_for_ever(self.log, &mut output) => match never {},
             () = tokio::time::sleep(limit) => Attended::Deadline,
         };
@@ -271,10 +274,26 @@ impl Steps<'_> {
     }
 }
 
+/// A person does not see a run start later than that.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(100);
 /// Somebody the command started may go on writing for ever. Longer than any outage of the producer that a lease survives.
 const OUTPUT_AFTER_END: Duration = Duration::from_secs(60);
 /// How long a stopped command's last output may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Tells of the start of a command that may be run again, unless that was to be told first. One that is over before saves
+/// the producer a write: its end tells of both.
+async fn announce(shared: &Shared, lease: &Lease, grant: &Grant) -> Cut {
+    if !grant.start_first {
+        tokio::time::sleep(ANNOUNCE_AFTER).await;
+        match report_until_answered(shared, lease, ReportedState::Starting).await {
+            Ok(()) => {}
+            Err(cut @ (Cut::Lost | Cut::Cancelled)) => return cut,
+            Err(cut) => tracing::warn!(run.id = %lease.key.run, ?cut, "its start is not told"),
+        }
+    }
+    std::future::pending().await
+}
 
 /// Resolves when the attempt must not go on.
 pub(crate) async fn cut(shared: &Shared, lease: &Lease, stage: Stage) -> Cut {

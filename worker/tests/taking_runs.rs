@@ -205,6 +205,45 @@ async fn a_message_comes_back_when_nobody_answers_its_claim_and_keeps_the_claims
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_start_of_a_run_that_may_be_repeated_is_told_while_it_runs_if_that_takes_a_while() {
+    let world = World::start();
+    let repeatable = |words: &[&str]| Work { start_first: false, artifacts: vec![], ..Work::new(words) };
+    let short = world.submit(repeatable(&["fake:sleep=20"])).await;
+    let end = world.ended(short).await;
+    assert!(end.no_log && end.execute_ms.is_some(), "{end:?}");
+    assert_eq!(world.producer.calls_of(short), [Call::Claim, Call::Finish]);
+
+    // Nobody answers at its start: that holds nothing up.
+    world.producer.fault(Call::Starting, Fault::Unreachable);
+    let long = world.submit(repeatable(&["fake:out=hi\n", "fake:sleep=5000"])).await;
+    let end = world.ended(long).await;
+    assert!(!end.no_log && end.log_end > 0, "{end:?}");
+    let calls = world.producer.calls_of(long);
+    assert_eq!(calls.iter().filter(|call| **call == Call::Starting).count(), 2, "{calls:?}");
+
+    let first = world.submit(Work { start_first: true, ..repeatable(&["fake:sleep=20"]) }).await;
+    world.ended(first).await;
+    assert_eq!(world.producer.calls_of(first), [Call::Claim, Call::Starting, Call::Finish]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_answer_to_a_late_start_says_counts() {
+    let world = World::start();
+    let work = Work { start_first: false, ..Work::new(&["fake:hang"]) };
+    world.producer.fault(Call::Starting, Fault::Stale);
+    let lost = world.submit(work.clone()).await;
+    world.until("the start", || world.producer.calls_of(lost).contains(&Call::Starting).then_some(())).await;
+    world.until_clean().await;
+    assert!(world.producer.finish_of(lost).is_none());
+    let cancelled = world.submit(work).await;
+    world
+        .until("the claim", || world.producer.calls_of(cancelled).contains(&Call::Claim).then_some(()))
+        .await;
+    world.producer.cancel(cancelled);
+    assert_eq!(world.ended(cancelled).await.observed, Observation::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_claim_is_forgotten() {
     let world = World::start();
     world.producer.fault(Call::Claim, Fault::Refused);

@@ -126,6 +126,13 @@ pub struct Grant {
     pub collect_timeout_seconds: u32,
     pub artifacts: Vec<String>,
     pub log_limit_bytes: u64,
+    /// The command may only start once its start was answered. An older producer does not say, and expects that.
+    #[serde(default = "yes")]
+    pub start_first: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `POST /worker/v1/runs/{run}/state`.
@@ -137,7 +144,7 @@ pub struct StateReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedState {
-    /// Sent before the command starts; it may only start once this was answered.
+    /// The command starts, or just did. With [`Grant::start_first`] it may only start once this was answered.
     Starting,
     /// The command is over, collecting begins.
     Analyzing,
@@ -170,6 +177,9 @@ pub struct ArtifactsAnswer {
 pub struct Finish {
     pub observed: Observation,
     pub log_end: u64,
+    /// No batch of a log was ever sent, so there is none.
+    #[serde(default)]
+    pub no_log: bool,
     pub log_truncated: bool,
     pub prepare_ms: Option<u64>,
     pub execute_ms: Option<u64>,

@@ -1,5 +1,7 @@
 //! One try of a run on a worker: what was observed, and what that means for the run.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::WorkerId;
@@ -111,6 +113,11 @@ impl Attempt {
     ) {
         self.outcome = Some(Outcome { verdict, reason, exit_code });
         self.finished_at = Some(now);
+        // A command that was over before anybody had been told of its start.
+        if self.started_at.is_none() && report.timings.execute_ms.is_some() {
+            let prepared = Duration::from_millis(report.timings.prepare_ms.unwrap_or(0));
+            self.started_at = Some((self.claimed_at + prepared).min(now));
+        }
         self.log.end = Some(report.log_end);
         self.log.truncated = report.log_truncated;
         self.tests = report.tests;

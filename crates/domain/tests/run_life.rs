@@ -234,6 +234,23 @@ fn at_most_once_forbids_a_restart_after_an_acknowledged_start_only() {
 }
 
 #[test]
+fn a_start_that_nobody_told_of_is_when_preparing_ended() {
+    let (running, lease) = claimed(&pending(|_| {}));
+    let timings = |prepare_ms, execute_ms| Timings { prepare_ms, execute_ms, collect_ms: None };
+    let end = |run: &Run, timings| {
+        let report = AttemptReport { timings, ..AttemptReport::default() };
+        run.finish(&lease.token, &exited(0), report, NOW + Duration::from_secs(5)).unwrap().0
+    };
+    let started_at = |run: Run| run.last_attempt().unwrap().started_at;
+    assert_eq!(started_at(end(&running, timings(Some(20), Some(7)))), Some(NOW + Duration::from_millis(20)));
+    let late = end(&running, timings(Some(60_000), Some(7)));
+    assert_eq!(started_at(late), Some(NOW + Duration::from_secs(5)), "not after its end");
+    assert_eq!(started_at(end(&running, timings(Some(20), None))), None, "it never started");
+    let told = running.start(&lease.token, NOW + Duration::from_secs(1)).unwrap().unwrap();
+    assert_eq!(started_at(end(&told, timings(Some(20), Some(7)))), Some(NOW + Duration::from_secs(1)));
+}
+
+#[test]
 fn cancel_ends_a_waiting_run_at_once_and_a_running_one_through_its_worker() {
     let run = pending(|_| {});
     let over = run.cancel(Actor::System, NOW).unwrap().unwrap();

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use gantry_domain::id::{OrganizationId, RunId, WorkerId};
+use gantry_domain::id::{DispatchId, OrganizationId, RunId, WorkerId};
 use gantry_domain::run::{LeaseToken, Run, RunStatus, Trigger, TriggerKind};
 use gantry_domain::spec::RunSpec;
 use gantry_domain::time::Timestamp;
@@ -17,6 +17,17 @@ pub struct NewRun {
     pub trigger: Trigger,
     pub created_at: Timestamp,
     pub idempotency: Option<Idempotency>,
+    /// Handed to the queue as soon as it is stored: it is stored as queued under this dispatch.
+    pub dispatch: Option<DispatchId>,
+}
+
+impl NewRun {
+    /// The run to be stored, but for its number.
+    pub(crate) fn into_run(self) -> (Run, Option<Idempotency>) {
+        let run = Run::accepted(self.id, self.organization, self.spec, self.trigger, self.created_at);
+        let queued = self.dispatch.and_then(|id| run.dispatch(id, Vec::new(), self.created_at).ok());
+        (queued.unwrap_or(run), self.idempotency)
+    }
 }
 
 /// Makes accepting the same request twice harmless.
@@ -133,7 +144,7 @@ pub enum Deleted {
 /// Runs. All writes are atomic per run; a write whose future is dropped may or may not happen.
 #[async_trait]
 pub trait RunStore: Send + Sync {
-    /// Stores a pending run (hold: `workers`), numbers it, and makes its lane known to dispatching. Synced.
+    /// Stores a run, numbers it, and makes its lane known to dispatching if it waits there (hold: `workers`). Synced.
     async fn accept(&self, run: NewRun) -> Result<Accepted>;
 
     /// A tenant's run.

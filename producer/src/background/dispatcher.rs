@@ -25,6 +25,11 @@ impl Reconciler for Dispatcher {
 
     async fn reconcile(&self) -> Result<Outcome, ReconcileError> {
         let (mut total, mut again) = (0, false);
+        let known = self.0.fleet.pools();
+        let settled: Option<Vec<_>> = known.iter().map(|pool| self.0.room.settled_for(pool)).collect();
+        if let Some(soonest) = settled.and_then(|settled| settled.into_iter().min()) {
+            return Ok(Outcome::idle().due_in(Some(soonest)));
+        }
         self.0.fleet.look(&*self.0.parts.stores.workers, self.0.now()).await;
         let pools = self.0.fleet.pools();
         if pools.is_empty() {

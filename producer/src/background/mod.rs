@@ -27,6 +27,7 @@ pub fn spawn(app: &Arc<App>, group: &TaskGroup) {
     reconcilers.add(Arc::new(housekeeping::Housekeeping::new(app.clone())), Wake::new());
     reconcilers.add(Arc::new(crate::logs::sealing::Sealer::new(app.clone())), app.wakes.seal.clone());
     let _ = app.statuses.set(reconcilers.statuses());
+    let _ = app.tasks.set(group.clone());
     reconcilers.spawn(group, &app.shutdown);
 }
 

@@ -1,16 +1,21 @@
 //! Accepting a run: check everything, store it, and only then say so.
 
+use std::sync::Arc;
+
 use gantry_api_types::problem::{FieldProblem, ProblemCode};
 use gantry_api_types::request::CreateRun;
 use gantry_domain::attempt::Warning;
-use gantry_domain::id::{OrganizationId, RunId};
-use gantry_domain::run::{Actor, Run, Trigger, TriggerKind};
+use gantry_domain::id::{DispatchId, OrganizationId, RunId};
+use gantry_domain::run::{Actor, Run, RunStatus, Trigger, TriggerKind};
 use gantry_domain::spec::{RunSpec, Violation};
 use gantry_domain::worker::ExecutorKind;
-use gantry_store::{Accepted, Idempotency, NewRun};
+use gantry_store::{Accepted, Idempotency, NewRun, StoreError};
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::error::{ApiError, ApiResult};
 use crate::extract::request_id;
+use crate::services::{concurrency, dispatch};
 use crate::state::App;
 use crate::trace;
 
@@ -23,7 +28,7 @@ pub struct Caller {
 
 /// Stores the run that a request asks for.
 pub async fn create(
-    app: &App,
+    app: &Arc<App>,
     caller: Caller,
     request: CreateRun,
     idempotency: Option<Idempotency>,
@@ -51,7 +56,7 @@ pub async fn create(
 
 /// Stores a run with the same specification; secrets are resolved anew.
 pub async fn rerun(
-    app: &App,
+    app: &Arc<App>,
     caller: Caller,
     original: &Run,
     idempotency: Option<Idempotency>,
@@ -66,7 +71,7 @@ pub async fn rerun(
 }
 
 async fn store(
-    app: &App,
+    app: &Arc<App>,
     caller: Caller,
     spec: RunSpec,
     trigger: Trigger,
@@ -87,6 +92,7 @@ async fn store(
             })?)
         }
     };
+    let dispatch = goes_at_once(app, caller.organization, &spec).then(DispatchId::new);
     let new = NewRun {
         id: RunId::new(),
         organization: caller.organization,
@@ -94,13 +100,16 @@ async fn store(
         trigger,
         created_at: app.now(),
         idempotency,
+        dispatch,
     };
-    match app.parts.stores.runs.accept(new).await? {
+    match put(app, new).await? {
         Accepted::Created(run) => {
             trace::about(&run);
-            app.wakes.dispatch.wake();
+            if run.status() == RunStatus::Pending {
+                app.run_waits(&run.spec.pool);
+            }
             app.tell(&run);
-            metrics::counter!("gantry_runs_accepted_total").increment(1);
+            crate::metrics::accepted(&run);
             Ok(run)
         }
         Accepted::Replayed(run) => {
@@ -112,6 +121,40 @@ async fn store(
             "This Idempotency-Key was used with another body in the last 24 hours. Use a new key for a new run.",
         )),
     }
+}
+
+/// Whether the run need not wait for its turn: nothing else waits, and a worker is free.
+fn goes_at_once(app: &App, organization: OrganizationId, spec: &RunSpec) -> bool {
+    !app.shutdown.is_triggered()
+        && app.tasks.initialized()
+        && app.broker.trouble().is_none()
+        && concurrency::limits_of(app, organization, spec).is_empty()
+        && app.room.take(&spec.pool)
+}
+
+/// Stores the run. One that goes at once is handed over even if its caller does not wait for the answer.
+async fn put(app: &Arc<App>, new: NewRun) -> Result<Accepted, StoreError> {
+    let (Some(tasks), Some(_)) = (app.tasks.get(), new.dispatch) else {
+        return app.parts.stores.runs.accept(new).await;
+    };
+    let (told, answer) = oneshot::channel();
+    let app = Arc::clone(app);
+    let work = async move {
+        let accepted = app.parts.stores.runs.accept(new).await;
+        let created = match &accepted {
+            Ok(Accepted::Created(run)) => Some(run.clone()),
+            _ => None,
+        };
+        if let Some(run) = &created {
+            app.recent.changed(run);
+        }
+        let _ = told.send(accepted);
+        if let Some(run) = created {
+            dispatch::hand_over_accepted(&app, run).await;
+        }
+    };
+    tasks.spawn("accept", work.in_current_span());
+    answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the producer ends".to_owned())))
 }
 
 /// Everything wrong with a specification on this installation.

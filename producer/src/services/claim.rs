@@ -86,5 +86,6 @@ fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
         collect_timeout_seconds: app.config.limits.collect_timeout.as_secs().try_into().unwrap_or(u32::MAX),
         artifacts: spec.artifacts.clone(),
         log_limit_bytes: app.config.limits.log_bytes,
+        start_first: spec.at_most_once,
     })
 }

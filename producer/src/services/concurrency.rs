@@ -2,25 +2,26 @@
 
 use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::run::{Hold, Run};
+use gantry_domain::spec::RunSpec;
 use gantry_store::{Durability, Limit};
 
 use crate::services::transition::change_from;
 use crate::state::App;
 
 /// The limits that hold for a run, by keys that begin with its organization.
-pub fn limits_of(app: &App, run: &Run) -> Vec<Limit> {
+pub fn limits_of(app: &App, organization: OrganizationId, spec: &RunSpec) -> Vec<Limit> {
     let config = &app.config.concurrency;
     let mut limits = Vec::new();
     let mut add = |max: Option<u32>, name: String| {
         if let Some(max) = max {
-            limits.push(Limit { key: format!("{}:{name}", run.organization), max });
+            limits.push(Limit { key: format!("{organization}:{name}"), max });
         }
     };
     add(config.organization, "organization".to_owned());
-    if let Some(project) = &run.spec.project {
+    if let Some(project) = &spec.project {
         add(config.project, format!("project:{project}"));
     }
-    if let Some(group) = &run.spec.group {
+    if let Some(group) = &spec.group {
         add(config.group, format!("group:{group}"));
     }
     limits

@@ -21,12 +21,34 @@ const BATCH: u64 = 256;
 
 /// One pass over a pool: how many runs were taken on, and whether there may be more.
 pub async fn dispatch(app: &App, pool: &Pool) -> Result<(u64, bool), StoreError> {
+    app.room.look_begins(pool);
+    let pass = pass(app, pool).await;
+    match &pass {
+        Ok(pass) => app.room.looked(pool, pass.left, pass.waiting),
+        Err(_) => app.room.waits(pool),
+    }
+    pass.map(|pass| (pass.done, pass.again))
+}
+
+/// What a pass did, and what it left.
+#[derive(Default)]
+struct Pass {
+    done: u64,
+    again: bool,
+    /// Messages that the queue still has room for.
+    left: u64,
+    /// Whether runs wait, as far as it knows.
+    waiting: bool,
+}
+
+async fn pass(app: &App, pool: &Pool) -> Result<Pass, StoreError> {
+    let blind = Pass { waiting: true, ..Pass::default() };
     let window = app.fleet.window(pool);
     // Before anything is taken out of `pending`: there it can be seen, and cancelled, and goes in its turn.
-    let Some(waiting) = depth(app, pool).await else { return Ok((0, false)) };
+    let Some(waiting) = depth(app, pool).await else { return Ok(blind) };
     let wanted = app.broker.allows(window.saturating_sub(waiting).min(BATCH), app.now());
     if wanted == 0 {
-        return Ok((0, false));
+        return Ok(blind);
     }
     let ready = app.parts.stores.dispatch.ready(pool, wanted as u32).await?;
     let found = ready.len() as u64;
@@ -43,7 +65,12 @@ pub async fn dispatch(app: &App, pool: &Pool) -> Result<(u64, bool), StoreError>
             Err(error) => failed = Some(error),
         }
     }
-    failed.map_or(Ok((done, found == wanted && !refused)), Err)
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let all_found = found < wanted;
+    let left = if app.broker.trouble().is_none() { wanted.saturating_sub(found) } else { 0 };
+    Ok(Pass { done, again: !all_found && !refused, left, waiting: !all_found || refused })
 }
 
 /// Messages that the broker holds for a pool; `None`, and known to everybody, when it does not answer.
@@ -96,6 +123,15 @@ async fn hand_over(app: &App, taken: Result<Taken, StoreError>) -> Result<Handed
     })
 }
 
+/// Hands over a run that was stored as queued.
+pub async fn hand_over_accepted(app: &App, run: Run) {
+    if !publish(app, &run).await
+        && let Err(error) = take_back(app, run).await
+    {
+        tracing::warn!(%error, "a run that the broker did not take stays queued");
+    }
+}
+
 /// What the broker did not take is pending again. Should its message arrive all the same, it was claimed by now, and
 /// stays so, or the message meets a refusal. When the store does not answer either, it stays queued and is published
 /// again once nobody claimed it for a while.
@@ -116,7 +152,7 @@ async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
 }
 
 async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
-    let limits = concurrency::limits_of(app, &run);
+    let limits = concurrency::limits_of(app, run.organization, &run.spec);
     let keys: Vec<_> = limits.iter().map(|limit| limit.key.clone()).collect();
     if !limits.is_empty()
         && let Acquired::Full { key } = app.parts.stores.dispatch.acquire(run.id, &limits).await?
@@ -134,7 +170,9 @@ async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
     let organization = run.organization;
     let ready = |run: &Run| match run.state {
         // Regrouped meanwhile, it falls under other limits.
-        RunState::Pending { hold: Hold::Workers } if concurrency::limits_of(app, run) == limits => {
+        RunState::Pending { hold: Hold::Workers }
+            if concurrency::limits_of(app, run.organization, &run.spec) == limits =>
+        {
             run.dispatch(dispatch, keys.clone(), now).map(Some)
         }
         _ => Err(Refused::Stale),

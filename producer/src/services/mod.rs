@@ -14,5 +14,6 @@ pub mod heartbeat;
 pub mod idempotency;
 pub mod overview;
 pub mod recent;
+pub mod room;
 pub mod tidy;
 pub mod transition;

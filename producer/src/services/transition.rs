@@ -2,7 +2,7 @@
 //! again.
 
 use gantry_domain::id::{OrganizationId, RunId};
-use gantry_domain::run::{Refused, Run};
+use gantry_domain::run::{Hold, Refused, Run, RunState};
 use gantry_store::{Durability, StoreError, Transition};
 
 use crate::services::concurrency;
@@ -85,12 +85,16 @@ async fn after(app: &App, before: &Run, now: &Run) {
     if now.holding.is_empty() && !before.holding.is_empty() {
         concurrency::give_back(app, now.organization, now.id, &before.holding).await;
     }
+    match now.state {
+        RunState::Pending { hold: Hold::Workers } => app.run_waits(&now.spec.pool),
+        RunState::Pending { hold: Hold::Due { .. } } => app.wakes.due.wake(),
+        _ => {}
+    }
     if before.state.lease().is_some() && now.state.lease().is_none() {
         if let Some(attempt) = before.last_attempt() {
             app.fleet.slot_freed(attempt.worker);
         }
         app.wakes.dispatch.wake();
-        app.wakes.due.wake();
         // Most logs are short and stay where they are.
         if now.log_due().is_some() {
             app.wakes.seal.wake();

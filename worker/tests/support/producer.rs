@@ -53,6 +53,7 @@ pub struct Work {
     pub artifacts: Vec<String>,
     pub timeout_seconds: u32,
     pub log_limit_bytes: u64,
+    pub start_first: bool,
 }
 
 impl Work {
@@ -63,6 +64,7 @@ impl Work {
             artifacts: vec!["reports".to_owned()],
             timeout_seconds: 600,
             log_limit_bytes: 64 << 20,
+            start_first: true,
         }
     }
 }
@@ -360,6 +362,7 @@ impl Producer for ScriptedProducer {
                 collect_timeout_seconds: 120,
                 artifacts: record.work.artifacts.clone(),
                 log_limit_bytes: record.work.log_limit_bytes,
+                start_first: record.work.start_first,
             })
         })
         .await

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use gantry_domain::id::OrganizationId;
+use gantry_domain::id::{DispatchId, OrganizationId};
 use gantry_domain::run::{Hold, RunState};
 use gantry_domain::spec::{Priority, RetryOn};
 
@@ -39,6 +39,23 @@ pub async fn a_run_is_stored_as_accepted(stores: Stores) {
     assert_eq!(run.state, RunState::Pending { hold: Hold::Workers });
     assert_eq!(stores.runs.get(organization, run.id).await.unwrap().as_ref(), Some(&run));
     assert_eq!(stores.runs.find(run.id).await.unwrap(), Some(run));
+}
+
+pub async fn a_run_may_be_queued_from_the_start(stores: Stores) {
+    let (organization, dispatch) = (OrganizationId::new(), DispatchId::new());
+    let run = accept(&stores, run_with(organization, |run| run.dispatch = Some(dispatch))).await;
+    assert_eq!(
+        (run.number, &run.state, run.queued_at),
+        (1, &RunState::Queued { dispatch }, Some(run.created_at))
+    );
+    assert_eq!(stores.runs.find(run.id).await.unwrap().as_ref(), Some(&run));
+    assert!(stores.dispatch.ready(&run.spec.pool, 10).await.unwrap().iter().all(|ready| ready.id != run.id));
+    let unclaimed = stores.runs.unclaimed(at(1), u32::MAX).await.unwrap();
+    assert!(unclaimed.iter().any(|unclaimed| unclaimed.id == run.id));
+    // Its message was not taken: then it waits like any other.
+    let back = store(&stores, run.take_back(dispatch, at(2)).unwrap()).await;
+    let ready = stores.dispatch.ready(&run.spec.pool, 1000).await.unwrap();
+    assert!(ready.iter().any(|ready| *ready == back));
 }
 
 pub async fn numbers_count_up_inside_an_organization(stores: Stores) {

@@ -57,6 +57,7 @@ pub fn new_run(organization: OrganizationId) -> NewRun {
         },
         created_at: T0,
         idempotency: None,
+        dispatch: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{join_all, try_join_all};
-use gantry_domain::run::Run;
+use gantry_domain::run::{Run, RunState};
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReturnDocument;
@@ -19,7 +19,8 @@ use crate::{Idempotency, Result, StoreError};
 pub(super) struct Accepting {
     organization: String,
     id: String,
-    lane: Lane,
+    /// Where it waits.
+    lane: Option<Lane>,
     operation: i64,
     idempotency: Option<Idempotency>,
     document: Document,
@@ -41,7 +42,7 @@ impl Accepting {
         Ok(Self {
             organization: run.organization.to_string(),
             id: run.id.to_string(),
-            lane: Lane::of(run),
+            lane: matches!(run.state, RunState::Pending { .. }).then(|| Lane::of(run)),
             operation,
             document: new_document(run, operation, idempotency.as_ref())?,
             idempotency,
@@ -72,7 +73,7 @@ impl Core {
         for run in &*runs {
             *wanted.entry(run.organization.clone()).or_default() += 1;
         }
-        let lanes: BTreeSet<_> = runs.iter().map(|run| run.lane.clone()).collect();
+        let lanes: BTreeSet<_> = runs.iter().filter_map(|run| run.lane.clone()).collect();
         let numbers = wanted.iter().map(async |(organization, count)| {
             let last = self.take_numbers(call, organization, *count).await?;
             Ok::<_, StoreError>((organization.clone(), last + 1 - count))

@@ -32,8 +32,8 @@ const AHEAD: u64 = 1000;
 #[async_trait]
 impl RunStore for Mongo {
     async fn accept(&self, new: NewRun) -> Result<Accepted> {
-        let mut run = Run::accepted(new.id, new.organization, new.spec, new.trigger, new.created_at);
-        Ok(match self.accepts.write(Accepting::of(&run, new.idempotency)?).await? {
+        let (mut run, idempotency) = new.into_run();
+        Ok(match self.accepts.write(Accepting::of(&run, idempotency)?).await? {
             Placed::Created(number) => {
                 run.number = number;
                 Accepted::Created(run)

@@ -30,9 +30,8 @@ enum Tried<T> {
 #[async_trait]
 impl RunStore for Sqlite {
     async fn accept(&self, new: NewRun) -> Result<Accepted> {
-        let mut run = Run::accepted(new.id, new.organization, new.spec, new.trigger, new.created_at);
+        let (mut run, idempotency) = new.into_run();
         let row = NewRow::of(&run)?;
-        let idempotency = new.idempotency;
         let tried = self
             .writer
             .write(Durability::Synced, move |writing| {
