@@ -59,6 +59,7 @@ impl Producer {
             in_flight: services::idempotency::InFlight::default(),
             recent: services::recent::Recent::default(),
             room: services::room::Room::default(),
+            census: services::census::Census::default(),
             logs: logs::LogService::new(&parts, &config, shutdown.clone()),
             artifacts: artifacts::ArtifactService::new(&parts, &config),
             wakes: Wakes::default(),

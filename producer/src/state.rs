@@ -22,6 +22,7 @@ use crate::config::ProducerConfig;
 use crate::extract::KeyCache;
 use crate::logs::LogService;
 use crate::services::broker::Broker;
+use crate::services::census::Census;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
 use crate::services::recent::Recent;
@@ -49,6 +50,7 @@ pub struct App {
     pub in_flight: InFlight,
     pub recent: Recent,
     pub room: Room,
+    pub census: Census,
     pub logs: LogService,
     pub artifacts: ArtifactService,
     pub wakes: Wakes,

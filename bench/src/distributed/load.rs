@@ -8,7 +8,7 @@ use gantry_domain::time::Timestamp;
 use gantry_tests::cluster::Addresses;
 
 use crate::accept::{no_op, one_by_one};
-use crate::distributed::servers::{Commands, deployment, remove};
+use crate::distributed::servers::{Commands, PerRun, Written, deployment, remove};
 use crate::report::distributed::GANTRY;
 use crate::samples::{Series, quantile};
 use crate::work::{self, Client};
@@ -21,12 +21,21 @@ pub async fn measure(addresses: &Addresses, series: &mut Series) -> anyhow::Resu
     let cluster = deployment(addresses, (2, 64), "fake", &[]).await?;
     let client = || Ok(Gantry(cluster.client_of(0)));
 
+    let mut commands = Commands::so_far(addresses).await?;
     work::measure(GANTRY, series, COUNT, client).await?;
 
-    let mut commands = Commands::so_far(addresses).await?;
+    let mut written = Written::so_far(&cluster).await?;
+    let few: Vec<Gantry> = (0..32).map(|_| client()).collect::<anyhow::Result<_>>()?;
+    commands.per_run(1).await?;
+    work::throughput(&few, COUNT).await?;
+    let counters = commands.per_run(COUNT).await?.counters;
+    series.add("documents written per run, 32 clients", written.per_run(&cluster, COUNT).await? + counters);
+    drop(few);
+
+    commands.per_run(1).await?;
     let (accepts, stored) = one_by_one(&cluster.client_of(0), IDLE).await?;
     // The first is run again when the event stream was not open yet: at most one more than counted.
-    let (writes, all) = commands.per_run(IDLE + 1).await?;
+    let PerRun { writes, all, .. } = commands.per_run(IDLE + 1).await?;
     series.add("cluster accept p50 ms", quantile(&accepts, 0.5).unwrap_or(f64::NAN));
     series.add("cluster stored p50 ms", quantile(&stored, 0.5).unwrap_or(f64::NAN));
     series.add("cluster stored p99 ms", quantile(&stored, 0.99).unwrap_or(f64::NAN));
@@ -35,8 +44,10 @@ pub async fn measure(addresses: &Addresses, series: &mut Series) -> anyhow::Resu
 
     let many: Vec<Gantry> = (0..128).map(|_| client()).collect::<anyhow::Result<_>>()?;
     commands.per_run(1).await?;
+    written.per_run(&cluster, 1).await?;
     let (rate, _) = work::throughput(&many, COUNT).await?;
-    let (writes, all) = commands.per_run(COUNT).await?;
+    let PerRun { writes, all, counters } = commands.per_run(COUNT).await?;
+    series.add("documents written per run, 128 clients", written.per_run(&cluster, COUNT).await? + counters);
     series.add("cluster runs per s, 128 clients", rate);
     series.add("durable writes per run, loaded", writes);
     series.add("store commands per run, loaded", all);

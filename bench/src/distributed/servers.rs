@@ -61,8 +61,22 @@ pub async fn remove(addresses: &Addresses, cluster: Cluster) -> anyhow::Result<(
 /// What the store's server counts by itself, in its status: commands that write, and all that concern data.
 pub struct Commands {
     client: Client,
+    so_far: Counted,
+}
+
+#[derive(Clone, Copy)]
+struct Counted {
     writes: i64,
     all: i64,
+    counters: i64,
+}
+
+/// Commands that a run cost.
+pub struct PerRun {
+    pub writes: f64,
+    pub all: f64,
+    /// Those that number runs, one for all that are accepted together.
+    pub counters: f64,
 }
 
 const WRITES: [&str; 4] = ["insert", "update", "findAndModify", "delete"];
@@ -71,27 +85,53 @@ const READS: [&str; 4] = ["find", "aggregate", "count", "getMore"];
 impl Commands {
     pub async fn so_far(addresses: &Addresses) -> anyhow::Result<Self> {
         let client = Client::with_uri_str(&addresses.mongo).await?;
-        let (writes, all) = counted(&client).await?;
-        Ok(Self { client, writes, all })
+        let so_far = counted(&client).await?;
+        Ok(Self { client, so_far })
     }
 
-    /// Per run, since the last call or the start: writes, and all.
-    pub async fn per_run(&mut self, runs: usize) -> anyhow::Result<(f64, f64)> {
-        let before = (self.writes, self.all);
-        (self.writes, self.all) = counted(&self.client).await?;
-        let per_run = |now: i64, then: i64| (now - then) as f64 / runs as f64;
-        Ok((per_run(self.writes, before.0), per_run(self.all, before.1)))
+    /// Per run, since the last call or the start.
+    pub async fn per_run(&mut self, runs: usize) -> anyhow::Result<PerRun> {
+        let before = std::mem::replace(&mut self.so_far, counted(&self.client).await?);
+        let per_run = |of: fn(&Counted) -> i64| (of(&self.so_far) - of(&before)) as f64 / runs as f64;
+        Ok(PerRun {
+            writes: per_run(|counted| counted.writes),
+            all: per_run(|counted| counted.all),
+            counters: per_run(|counted| counted.counters),
+        })
     }
 }
 
-async fn counted(client: &Client) -> anyhow::Result<(i64, i64)> {
+async fn counted(client: &Client) -> anyhow::Result<Counted> {
     let status = client.database("admin").run_command(doc! { "serverStatus": 1 }).await?;
     let commands = status.get_document("metrics")?.get_document("commands")?;
     let of = |names: [&str; 4]| names.iter().map(|name| total(commands, name)).sum::<i64>();
-    Ok((of(WRITES), of(WRITES) + of(READS)))
+    let counters = total(commands, "findAndModify");
+    Ok(Counted { writes: of(WRITES), all: of(WRITES) + of(READS), counters })
 }
 
 fn total(commands: &Document, name: &str) -> i64 {
     let Ok(command) = commands.get_document(name) else { return 0 };
     command.get_i64("total").or_else(|_| command.get_i32("total").map(i64::from)).unwrap_or(0)
+}
+
+/// Runs that a producer inserted and changed, by its own count: many travel in one command.
+pub struct Written(f64);
+
+impl Written {
+    pub async fn so_far(cluster: &Cluster) -> anyhow::Result<Self> {
+        let mut written = 0.0;
+        for operation in ["runs.accept", "runs.transition"] {
+            let metric =
+                format!("gantry_store_call_seconds_count{{operation=\"{operation}\",result=\"ok\"}}");
+            written += cluster.counted(&metric).await?;
+        }
+        Ok(Self(written))
+    }
+
+    /// Per run, since the last call or the start.
+    pub async fn per_run(&mut self, cluster: &Cluster, runs: usize) -> anyhow::Result<f64> {
+        let now = Self::so_far(cluster).await?;
+        let before = std::mem::replace(self, now);
+        Ok((self.0 - before.0) / runs as f64)
+    }
 }

@@ -11,6 +11,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::{CollectionOptions, WriteConcern};
 use mongodb::{Client, Collection};
 
+use crate::accept::QUIET;
 use crate::samples::{Series, millis, quantile};
 
 /// Tasks that write side by side for the rate.
@@ -47,6 +48,7 @@ async fn store(addresses: &Addresses, series: &mut Series) -> anyhow::Result<()>
             samples.push(millis(begun.elapsed()));
         }
         series.add("store write ms", quantile(&samples, 0.5).unwrap_or(f64::NAN));
+        after_quiet(&collection, series).await?;
         let begun = Instant::now();
         try_join_all((0..WRITERS as i64).map(|writer| live(&collection, 1000 + writer * EACH as i64)))
             .await?;
@@ -66,14 +68,36 @@ async fn store(addresses: &Addresses, series: &mut Series) -> anyhow::Result<()>
     measured
 }
 
+/// What a run writes, one after the other, after the same quiet as the runs of an idle system it is compared with: servers that
+/// were idle answer more slowly than those at work.
+async fn after_quiet(collection: &Collection<Document>, series: &mut Series) -> anyhow::Result<()> {
+    let (mut first, mut each) = (Vec::new(), Vec::new());
+    for id in 500..540 {
+        tokio::time::sleep(QUIET).await;
+        let begun = Instant::now();
+        collection.insert_one(document(id)).await?;
+        first.push(millis(begun.elapsed()));
+        change(collection, id).await?;
+        each.push(millis(begun.elapsed()) / f64::from(1 + CHANGES));
+    }
+    series.add("store write after a pause ms", quantile(&first, 0.5).unwrap_or(f64::NAN));
+    series.add("each of a run's store writes after a pause ms", quantile(&each, 0.5).unwrap_or(f64::NAN));
+    Ok(())
+}
+
 /// Inserts documents one after the other and changes each as a run is changed: by compare-and-set.
 async fn live(collection: &Collection<Document>, from: i64) -> mongodb::error::Result<()> {
     for id in from..from + EACH as i64 {
         collection.insert_one(document(id)).await?;
-        for state in 0..CHANGES {
-            let expected = doc! { "_id": id, "state": state };
-            collection.update_one(expected, doc! { "$set": { "state": state + 1 } }).await?;
-        }
+        change(collection, id).await?;
+    }
+    Ok(())
+}
+
+async fn change(collection: &Collection<Document>, id: i64) -> mongodb::error::Result<()> {
+    for state in 0..CHANGES {
+        let expected = doc! { "_id": id, "state": state };
+        collection.update_one(expected, doc! { "$set": { "state": state + 1 } }).await?;
     }
     Ok(())
 }

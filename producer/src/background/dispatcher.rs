@@ -11,6 +11,9 @@ use super::failed;
 use crate::services::dispatch::{depth, dispatch};
 use crate::state::App;
 
+/// What gets free meanwhile is handed out together: the queue holds what workers take next.
+const BETWEEN: Duration = Duration::from_millis(20);
+
 pub struct Dispatcher(pub Arc<App>);
 
 #[async_trait]
@@ -40,6 +43,9 @@ impl Reconciler for Dispatcher {
             let (done, more) = dispatch(&self.0, &pool).await.map_err(failed)?;
             total += done;
             again |= more;
+        }
+        if total > 0 {
+            tokio::time::sleep(BETWEEN).await;
         }
         // A broker that is back is not kept waiting.
         let soon = self.0.broker.trouble().map(|_| Duration::from_secs(1));

@@ -25,7 +25,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// On asking one dependency.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How much waits and runs per pool. `backlog` is what to scale workers on.
+/// How much waits and runs per pool, as of a quarter of a second ago at most. `backlog` is what to scale workers on.
 #[utoipa::path(get, path = "/api/v1/system/queue", operation_id = "queue_depths", tag = "system",
     responses((status = 200, body = QueueDepths),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
@@ -39,7 +39,8 @@ pub async fn queue(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<Que
         backlog: 0,
         slots: 0,
     };
-    for depth in app.parts.stores.dispatch.depths().await? {
+    let counted = app.census.take(&app.parts.stores, app.now()).await?;
+    for depth in &counted.depths {
         let entry = pools.entry(depth.pool.clone()).or_insert_with(|| empty(&depth.pool));
         entry.pending = depth.pending;
         entry.queued = depth.queued;
@@ -47,7 +48,7 @@ pub async fn queue(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<Que
         entry.backlog = depth.pending + depth.queued + depth.running;
     }
     let now = app.now();
-    for worker in app.parts.stores.workers.list().await? {
+    for worker in &counted.workers {
         if now.since(worker.last_seen_at) <= app.config.leases.lease && !worker.draining {
             pools.entry(worker.pool.clone()).or_insert_with(|| empty(&worker.pool)).slots +=
                 u64::from(worker.slots);

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod broker;
 pub mod cancel;
+pub mod census;
 pub mod claim;
 pub mod concurrency;
 pub mod credentials;

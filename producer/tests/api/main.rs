@@ -1,6 +1,7 @@
 //! The producer's API and background work, in process, over the real embedded store. One binary: linking is the dear part.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod at_once;
 mod broker;
 mod deleting;
 mod deployment;

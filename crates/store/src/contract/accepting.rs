@@ -55,7 +55,7 @@ pub async fn a_run_may_be_queued_from_the_start(stores: Stores) {
     // Its message was not taken: then it waits like any other.
     let back = store(&stores, run.take_back(dispatch, at(2)).unwrap()).await;
     let ready = stores.dispatch.ready(&run.spec.pool, 1000).await.unwrap();
-    assert!(ready.iter().any(|ready| *ready == back));
+    assert!(ready.contains(&back));
 }
 
 pub async fn numbers_count_up_inside_an_organization(stores: Stores) {

@@ -8,8 +8,9 @@ use super::clock::ServerClock;
 use super::{Core, Mongo, MongoOptions, MongoStores, schema};
 use crate::{Result, StoreError};
 
-/// Batches of one kind under way at the same time.
-const TOGETHER: usize = 4;
+/// Batches of one kind under way at the same time. The fewer, the larger: a statement among many costs the server a fraction
+/// of one that comes alone.
+const TOGETHER: usize = 2;
 
 /// Connects, and brings the database to the present schema. Fails when no server answers within
 /// [`server_selection`](MongoOptions::server_selection); once connected, an outage makes calls fail until it is over.
