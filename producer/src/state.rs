@@ -87,6 +87,11 @@ impl App {
 
     /// Tells live views that the run changed.
     pub fn tell(&self, run: &Run) {
-        self.parts.bus.publish(Event { organization: run.organization, run: run.id, change: Change::Run });
+        self.parts.bus.publish(Event {
+            organization: run.organization,
+            run: run.id,
+            change: Change::Run,
+            version: Some(run.version),
+        });
     }
 }

@@ -10,6 +10,9 @@ pub struct Event {
     pub organization: OrganizationId,
     pub run: RunId,
     pub change: Change,
+    /// Of the run after this change, as far as whoever tells it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,7 +50,12 @@ impl LogService {
         match appended {
             Append::Stored { end } => {
                 let change = Change::Log { attempt: log.attempt, end };
-                self.bus.publish(Event { organization: run.organization, run: run.id, change });
+                self.bus.publish(Event {
+                    organization: run.organization,
+                    run: run.id,
+                    change,
+                    version: None,
+                });
                 metrics::counter!("gantry_log_bytes_total").increment(chunk.bytes().len() as u64);
                 Ok(end)
             }

@@ -1,7 +1,8 @@
 //! Changes of runs, as they happen. Every event carries the whole run, so that a lost one never matters: between two
 //! events only the newest state counts.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 
 use async_stream::stream;
@@ -16,6 +17,7 @@ use gantry_bus::{Heard, Topic};
 use gantry_domain::event::{Change, Event};
 use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::run::Run;
+use gantry_store::StoreError;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -68,14 +70,14 @@ fn run_events(
 ) -> impl Stream<Item = Bytes> + Send + 'static {
     stream! {
         yield HELLO;
-        let mut told = None;
+        let (mut told, mut seen) = (None, None);
         let mut pace = Pace::new();
         loop {
             if app.shutdown.is_triggered() || access.ended(&app).await {
                 yield COME_BACK;
                 return;
             }
-            match app.parts.stores.runs.get(organization, id).await {
+            match run_as_of(&app, organization, id, seen.take()).await {
                 Ok(Some(run)) => {
                     if told != Some(run.version) {
                         told = Some(run.version);
@@ -93,7 +95,7 @@ fn run_events(
                 Err(error) => tracing::warn!(run.id = %id, org.id = %organization, %error, "watchers of a run wait for the store"),
             }
             let heard_of_it = tokio::select! {
-                heard_of_it = changed(&app, &mut heard) => heard_of_it,
+                heard_of_it = changed(&app, &mut heard, &mut seen) => heard_of_it,
                 () = access.until_ended(&app) => continue,
             };
             if !heard_of_it {
@@ -105,20 +107,56 @@ fn run_events(
 }
 
 /// Waits until the run may have changed; false when nothing was heard for as long as a stream may be silent.
-async fn changed(app: &App, heard: &mut Hearing) -> bool {
+/// `seen` is the version it then has, if every change said.
+async fn changed(app: &App, heard: &mut Hearing, seen: &mut Option<u64>) -> bool {
     let of_interest = async {
         loop {
             match heard.next().await {
                 Some(Heard::Event(Event { change: Change::Log { .. }, .. })) => {}
-                Some(_) => break,
+                Some(heard) => {
+                    *seen = version_of(&heard);
+                    break;
+                }
                 None => std::future::pending().await,
             }
         }
-        while let Some(Some(_)) = heard.next().now_or_never() {}
+        while let Some(Some(more)) = heard.next().now_or_never() {
+            match more {
+                Heard::Event(Event { change: Change::Log { .. }, .. }) => {}
+                more => *seen = latest(*seen, version_of(&more)),
+            }
+        }
     };
     tokio::select! {
         waited = tokio::time::timeout(KEEP_ALIVE, of_interest) => waited.is_ok(),
         () = app.shutdown.triggered() => true,
+    }
+}
+
+/// The version that an event speaks of.
+fn version_of(heard: &Heard) -> Option<u64> {
+    match heard {
+        Heard::Event(Event { change: Change::Run, version, .. }) => *version,
+        _ => None,
+    }
+}
+
+/// Of two changes; whoever does not know one must look.
+fn latest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    Some(one?.max(other?))
+}
+
+/// The run as it was when this version of it was told of, or later.
+async fn run_as_of(
+    app: &App,
+    organization: OrganizationId,
+    id: RunId,
+    version: Option<u64>,
+) -> Result<Option<Run>, StoreError> {
+    let known = version.and_then(|version| app.recent.at_least(id, version));
+    match known.filter(|run| run.organization == organization) {
+        Some(run) => Ok(Some(run)),
+        None => app.parts.stores.runs.get(organization, id).await,
     }
 }
 
@@ -163,7 +201,8 @@ fn organization_events(
                 yield event("gap", None, &GapData {});
             }
             for id in waiting.runs {
-                match app.parts.stores.runs.get(organization, id).await {
+                let version = waiting.versions.get(&id).copied().flatten();
+                match run_as_of(&app, organization, id, version).await {
                     Ok(Some(run)) => yield told(&app, &run),
                     Ok(None) => yield deleted(id),
                     Err(error) => {
@@ -185,17 +224,22 @@ fn told(app: &App, run: &Run) -> Bytes {
 #[derive(Default)]
 struct Waiting {
     runs: VecDeque<RunId>,
-    known: HashSet<RunId>,
+    versions: HashMap<RunId, Option<u64>>,
     gap: bool,
 }
 
 impl Waiting {
     fn note(&mut self, heard: Heard) {
+        let version = version_of(&heard);
         match heard {
             Heard::Event(Event { change: Change::Log { .. }, .. }) => {}
             Heard::Event(Event { run, .. }) if self.runs.len() < MAX_WAITING => {
-                if self.known.insert(run) {
-                    self.runs.push_back(run);
+                match self.versions.entry(run) {
+                    Entry::Occupied(mut known) => *known.get_mut() = latest(*known.get(), version),
+                    Entry::Vacant(new) => {
+                        new.insert(version);
+                        self.runs.push_back(run);
+                    }
                 }
             }
             Heard::Event(_) | Heard::Gap => self.gap = true,

@@ -135,19 +135,16 @@ fn goes_at_once(app: &App, organization: OrganizationId, spec: &RunSpec) -> bool
 /// Stores the run. One that goes at once is handed over even if its caller does not wait for the answer.
 async fn put(app: &Arc<App>, new: NewRun) -> Result<Accepted, StoreError> {
     let (Some(tasks), Some(_)) = (app.tasks.get(), new.dispatch) else {
-        return app.parts.stores.runs.accept(new).await;
+        return insert(app, new).await;
     };
     let (told, answer) = oneshot::channel();
     let app = Arc::clone(app);
     let work = async move {
-        let accepted = app.parts.stores.runs.accept(new).await;
+        let accepted = insert(&app, new).await;
         let created = match &accepted {
             Ok(Accepted::Created(run)) => Some(run.clone()),
             _ => None,
         };
-        if let Some(run) = &created {
-            app.recent.changed(run);
-        }
         let _ = told.send(accepted);
         if let Some(run) = created {
             dispatch::hand_over_accepted(&app, run).await;
@@ -155,6 +152,14 @@ async fn put(app: &Arc<App>, new: NewRun) -> Result<Accepted, StoreError> {
     };
     tasks.spawn("accept", work.in_current_span());
     answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the producer ends".to_owned())))
+}
+
+async fn insert(app: &App, new: NewRun) -> Result<Accepted, StoreError> {
+    let accepted = app.parts.stores.runs.accept(new).await?;
+    if let Accepted::Created(run) = &accepted {
+        app.recent.changed(run);
+    }
+    Ok(accepted)
 }
 
 /// Everything wrong with a specification on this installation.

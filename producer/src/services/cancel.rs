@@ -58,6 +58,7 @@ pub async fn delete(app: &App, caller: Caller, id: RunId) -> ApiResult<()> {
                 organization: caller.organization,
                 run: id,
                 change: Change::Deleted,
+                version: None,
             });
             Ok(())
         }

@@ -1,16 +1,17 @@
-//! Runs as this replica left them, so that the worker's next report need not read them again. Every use ends in a
-//! compare-and-set on the version: what somebody else changed meanwhile is noticed there, and read anew.
+//! Runs as this replica left them, so that neither the worker's next report nor those who watch need to read them again. A
+//! report ends in a compare-and-set on the version, and who watches asks for the version he was told of: what another replica
+//! changed meanwhile is noticed either way, and read.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gantry_domain::id::RunId;
-use gantry_domain::run::{Run, RunState};
+use gantry_domain::run::Run;
 
 /// Runs in each of the two generations.
 const GENERATION: usize = 256;
 
-/// A bounded memory of runs that are going on. When the younger generation is full, the older one is forgotten.
+/// A bounded memory of runs that changed lately. When the younger generation is full, the older one is forgotten.
 #[derive(Default)]
 pub struct Recent(Mutex<Generations>);
 
@@ -27,17 +28,19 @@ impl Recent {
         generations.younger.get(&id).or_else(|| generations.older.get(&id)).cloned()
     }
 
-    /// Notes a change. Only what a worker will report on is worth keeping.
+    /// The run as it was at this version or a later one.
+    pub fn at_least(&self, id: RunId, version: u64) -> Option<Run> {
+        self.get(id).filter(|run| run.version >= version)
+    }
+
+    /// Notes a change; one that was overtaken by a later change is not worth keeping.
     pub fn changed(&self, run: &Run) {
         let mut generations = self.generations();
-        generations.older.remove(&run.id);
-        if !matches!(
-            run.state,
-            RunState::Queued { .. } | RunState::Running { .. } | RunState::Analyzing { .. }
-        ) {
-            generations.younger.remove(&run.id);
+        let known = generations.younger.get(&run.id).or_else(|| generations.older.get(&run.id));
+        if known.is_some_and(|known| known.version > run.version) {
             return;
         }
+        generations.older.remove(&run.id);
         generations.younger.insert(run.id, run.clone());
         if generations.younger.len() >= GENERATION {
             generations.older = std::mem::take(&mut generations.younger);
@@ -52,7 +55,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use gantry_domain::id::{DispatchId, OrganizationId};
-    use gantry_domain::run::{Actor, Hold, Trigger, TriggerKind};
+    use gantry_domain::run::{Actor, RunState, Trigger, TriggerKind};
     use gantry_domain::time::Timestamp;
 
     use super::*;
@@ -67,13 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_change_is_remembered_until_nobody_reports_on_the_run_any_more() {
-        let recent = Recent::default();
+    fn the_last_change_is_remembered_whatever_the_order_they_come_in() {
+        let (recent, id) = (Recent::default(), RunId::from_u128(1));
         recent.changed(&queued(1));
+        recent.changed(&Run { version: 3, ..queued(1) });
         recent.changed(&Run { version: 2, ..queued(1) });
-        assert_eq!(recent.get(RunId::from_u128(1)).map(|run| run.version), Some(2));
-        recent.changed(&Run { state: RunState::Pending { hold: Hold::Workers }, ..queued(1) });
-        assert_eq!(recent.get(RunId::from_u128(1)), None);
+        assert_eq!(recent.get(id).map(|run| run.version), Some(3));
+        assert_eq!(recent.at_least(id, 3).map(|run| run.version), Some(3));
+        assert_eq!(recent.at_least(id, 4), None, "another replica changed it");
     }
 
     #[test]

@@ -54,7 +54,7 @@ async fn hears(subscriber: &mut Subscriber, expected: &Event) {
 
 /// The log of a run reached `end`: events that can be told apart.
 fn log(organization: OrganizationId, run: RunId, end: u64) -> Event {
-    Event { organization, run, change: Change::Log { attempt: 1, end } }
+    Event { organization, run, change: Change::Log { attempt: 1, end }, version: None }
 }
 
 pub(crate) async fn a_subscriber_hears_everything_after_subscribing_in_order(bus: Arc<dyn Bus>) {
@@ -120,8 +120,9 @@ pub(crate) async fn every_kind_of_change_arrives_as_it_was(bus: Arc<dyn Bus>) {
     let (organization, run) = (OrganizationId::new(), RunId::new());
     let mut follower = bus.subscribe(Topic::Run(organization, run)).await;
     for change in [Change::Run, Change::Log { attempt: 3, end: u64::MAX >> 1 }, Change::Deleted] {
-        bus.publish(Event { organization, run, change });
-        hears(&mut follower, &Event { organization, run, change }).await;
+        let event = Event { organization, run, change, version: Some(7) };
+        bus.publish(event.clone());
+        hears(&mut follower, &event).await;
     }
 }
 

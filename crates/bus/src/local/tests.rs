@@ -17,7 +17,7 @@ async fn start() -> (Arc<dyn Bus>, ()) {
 crate::contract::contract!(local: super::start);
 
 fn change(organization: OrganizationId, run: RunId) -> Event {
-    Event { organization, run, change: Change::Run }
+    Event { organization, run, change: Change::Run, version: None }
 }
 
 #[derive(Default)]

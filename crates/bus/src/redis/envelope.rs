@@ -62,6 +62,7 @@ mod tests {
             organization: OrganizationId::new(),
             run: RunId::new(),
             change: Change::Log { attempt: 2, end: 1 << 40 },
+            version: Some(3),
         };
         for content in [Content::Event(event), Content::Beat, Content::Farewell] {
             let envelope = Envelope::new(u64::MAX, 7, content);

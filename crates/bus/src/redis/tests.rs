@@ -74,7 +74,7 @@ async fn until_degraded(bus: &RedisBus) {
 }
 
 fn log(organization: OrganizationId, run: RunId, end: u64) -> Event {
-    Event { organization, run, change: Change::Log { attempt: 1, end } }
+    Event { organization, run, change: Change::Log { attempt: 1, end }, version: None }
 }
 
 async fn heard(subscriber: &mut Subscriber) -> Heard {
