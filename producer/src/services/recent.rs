@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gantry_domain::id::RunId;
-use gantry_domain::run::Run;
+use gantry_domain::run::{Run, RunStatus};
 
-/// Runs in each of the two generations.
-const GENERATION: usize = 256;
+/// Runs in each of the two generations: more than are queued and running at a time.
+const GENERATION: usize = 1024;
 
 /// A bounded memory of runs that changed lately. When the younger generation is full, the older one is forgotten.
 #[derive(Default)]
@@ -41,6 +41,11 @@ impl Recent {
             return;
         }
         generations.older.remove(&run.id);
+        // Crowds may wait, and nobody reports on them.
+        if run.status() == RunStatus::Pending {
+            generations.younger.remove(&run.id);
+            return;
+        }
         generations.younger.insert(run.id, run.clone());
         if generations.younger.len() >= GENERATION {
             generations.older = std::mem::take(&mut generations.younger);
@@ -86,7 +91,7 @@ mod tests {
         (0..GENERATION as u128).for_each(|n| recent.changed(&queued(n)));
         recent.changed(&Run { version: 2, ..queued(0) });
         assert_eq!(recent.get(RunId::from_u128(0)).map(|run| run.version), Some(2));
-        (1000..1000 + 2 * GENERATION as u128).for_each(|n| recent.changed(&queued(n)));
+        (10_000..10_000 + 2 * GENERATION as u128).for_each(|n| recent.changed(&queued(n)));
         assert_eq!(recent.get(RunId::from_u128(1)), None);
         let generations = recent.generations();
         assert!(generations.younger.len() + generations.older.len() <= 2 * GENERATION);
