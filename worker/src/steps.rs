@@ -286,7 +286,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 async fn announce(shared: &Shared, lease: &Lease, grant: &Grant) -> Cut {
     if !grant.start_first {
         tokio::time::sleep(ANNOUNCE_AFTER).await;
-        match report_until_answered(shared, lease, ReportedState::Starting).await {
+        let told = report_until_answered(shared, lease, ReportedState::Starting);
+        match traced(step!("starting", grant), told).await {
             Ok(()) => {}
             Err(cut @ (Cut::Lost | Cut::Cancelled)) => return cut,
             Err(cut) => tracing::warn!(run.id = %lease.key.run, ?cut, "its start is not told"),

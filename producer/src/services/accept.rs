@@ -11,7 +11,7 @@ use gantry_domain::spec::{RunSpec, Violation};
 use gantry_domain::worker::ExecutorKind;
 use gantry_store::{Accepted, Idempotency, NewRun, StoreError};
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::error::{ApiError, ApiResult};
 use crate::extract::request_id;
@@ -138,9 +138,9 @@ async fn put(app: &Arc<App>, new: NewRun) -> Result<Accepted, StoreError> {
         return insert(app, new).await;
     };
     let (told, answer) = oneshot::channel();
-    let app = Arc::clone(app);
+    let (app, request) = (Arc::clone(app), Span::current());
     let work = async move {
-        let accepted = insert(&app, new).await;
+        let accepted = insert(&app, new).instrument(request).await;
         let created = match &accepted {
             Ok(Accepted::Created(run)) => Some(run.clone()),
             _ => None,
@@ -150,7 +150,7 @@ async fn put(app: &Arc<App>, new: NewRun) -> Result<Accepted, StoreError> {
             dispatch::hand_over_accepted(&app, run).await;
         }
     };
-    tasks.spawn("accept", work.in_current_span());
+    tasks.spawn("accept", work);
     answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the producer ends".to_owned())))
 }
 

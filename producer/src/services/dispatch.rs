@@ -125,7 +125,8 @@ async fn hand_over(app: &App, taken: Result<Taken, StoreError>) -> Result<Handed
 
 /// Hands over a run that was stored as queued.
 pub async fn hand_over_accepted(app: &App, run: Run) {
-    if !publish(app, &run).await
+    let span = dispatching(&run);
+    if !publish(app, &run).instrument(span).await
         && let Err(error) = take_back(app, run).await
     {
         tracing::warn!(%error, "a run that the broker did not take stays queued");
@@ -145,10 +146,14 @@ async fn take_back(app: &App, run: Run) -> Result<(), StoreError> {
 }
 
 async fn take(app: &App, run: Run) -> Result<Taken, StoreError> {
+    let span = dispatching(&run);
+    take_in(app, run).instrument(span).await
+}
+
+fn dispatching(run: &Run) -> Span {
     let span =
         tracing::debug_span!("dispatch", run.id = %run.id, org.id = %run.organization, pool = %run.spec.pool);
-    let span = trace::continued(span, &run);
-    take_in(app, run).instrument(span).await
+    trace::continued(span, run)
 }
 
 async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
