@@ -6,7 +6,6 @@ pub mod cancel;
 pub mod census;
 pub mod claim;
 pub mod concurrency;
-pub mod credentials;
 pub mod dispatch;
 pub mod environment;
 pub mod finish;
@@ -18,3 +17,5 @@ pub mod recent;
 pub mod room;
 pub mod tidy;
 pub mod transition;
+
+pub use gantry_credentials as credentials;

@@ -1,26 +1,29 @@
-//! Secrets that callers present: made of random bits, kept as hashes.
+//! API keys: what scripts present. Random bits with a prefix that people and scanners know and a checksum that spares the
+//! store a look-up of obvious nonsense. Kept as SHA-256.
 
-use argon2::{Argon2, PasswordHasher as _};
-use sha2::{Digest, Sha256};
+use crate::encode::{hash, hex, same};
 
 /// What API keys begin with, so that scanners and people recognise them.
 pub const API_KEY_PREFIX: &str = "gantry_";
 
+const BODY_DIGITS: usize = 40;
+
 /// A new API key: prefix, 160 random bits, checksum.
 pub fn new_api_key() -> String {
-    let bits: [u8; 20] = rand::random();
+    let bits: [u8; BODY_DIGITS / 2] = rand::random();
     let body = hex(&bits);
-    let check = hex(&hash(&body)[..3]);
+    let check = checksum(&body);
     format!("{API_KEY_PREFIX}{body}{check}")
 }
 
 /// Whether a text can be a key at all; spares the store a look-up of obvious nonsense.
 pub fn looks_like_api_key(text: &str) -> bool {
-    let Some((body, check)) = text.strip_prefix(API_KEY_PREFIX).and_then(|rest| rest.split_at_checked(40))
+    let Some((body, check)) =
+        text.strip_prefix(API_KEY_PREFIX).and_then(|rest| rest.split_at_checked(BODY_DIGITS))
     else {
         return false;
     };
-    hex(&hash(body)[..3]) == check
+    same(checksum(body).as_bytes(), check.as_bytes())
 }
 
 /// Whether a key that somebody configured is one of ours, and random.
@@ -35,29 +38,8 @@ pub fn check_strength(key: &str) -> Result<(), String> {
     }
 }
 
-/// SHA-256: enough for secrets with full entropy.
-pub fn hash(secret: &str) -> [u8; 32] {
-    Sha256::digest(secret.as_bytes()).into()
-}
-
-/// A password as Argon2id (19 MiB, 2 passes) in PHC form. Takes some tens of milliseconds.
-pub fn hash_password(password: &str) -> Result<String, PasswordHashError> {
-    let hash = Argon2::default().hash_password(password.as_bytes()).map_err(|_| PasswordHashError)?;
-    Ok(hash.to_string())
-}
-
-/// The system gave no randomness or memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the password could not be hashed")]
-pub struct PasswordHashError;
-
-/// A token of 256 random bits.
-pub fn new_token() -> String {
-    hex(&rand::random::<[u8; 32]>())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn checksum(body: &str) -> String {
+    hex(&hash(body)[..3])
 }
 
 #[cfg(test)]
@@ -68,7 +50,7 @@ mod tests {
     fn only_random_keys_are_strong() {
         assert_eq!(check_strength(&new_api_key()), Ok(()));
         let zeros = "0".repeat(40);
-        let check = hex(&hash(&zeros)[..3]);
+        let check = checksum(&zeros);
         assert!(looks_like_api_key(&format!("gantry_{zeros}{check}")));
         assert!(check_strength(&format!("gantry_{zeros}{check}")).is_err());
         assert!(check_strength("gantry_secret").is_err());
@@ -79,9 +61,17 @@ mod tests {
         let key = new_api_key();
         assert!(looks_like_api_key(&key));
         assert!(!looks_like_api_key(&key[..key.len() - 1]));
+        assert!(!looks_like_api_key(&format!("{key}0")));
         assert!(!looks_like_api_key(&key.replace("gantry_", "other_")));
         let (front, last) = key.split_at(key.len() - 1);
         let other = if last == "0" { "1" } else { "0" };
         assert!(!looks_like_api_key(&format!("{front}{other}")));
+    }
+
+    #[test]
+    fn odd_texts_are_no_keys() {
+        for text in ["", "gantry_", "gantry_é", &format!("gantry_{}", "é".repeat(23))] {
+            assert!(!looks_like_api_key(text), "{text}");
+        }
     }
 }

@@ -1,0 +1,242 @@
+//! One thread that hashes, behind a short queue. Past the queue callers are told to come again instead of waiting for a turn
+//! they would have given up on.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use super::argon::{self, Verdict};
+use super::policy::{NewPassword, PresentedPassword};
+
+/// Why there is no answer about a password. `Busy` becomes `503` with `Retry-After`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    #[error("too many passwords are being checked at the moment")]
+    Busy,
+    /// The owner is shutting down.
+    #[error("passwords are no longer checked here")]
+    Closed,
+    /// The system gave no randomness or memory.
+    #[error("the password could not be hashed")]
+    Failed,
+}
+
+enum Job {
+    Hash(NewPassword, oneshot::Sender<Result<String, PasswordError>>),
+    Verify(PresentedPassword, Option<String>, oneshot::Sender<Verdict>),
+    #[cfg(test)]
+    Hold(oneshot::Sender<()>, Receiver<()>),
+}
+
+impl Job {
+    fn given_up(&self) -> bool {
+        match self {
+            Self::Hash(_, answer) => answer.is_closed(),
+            Self::Verify(_, _, answer) => answer.is_closed(),
+            #[cfg(test)]
+            Self::Hold(..) => false,
+        }
+    }
+
+    fn run(self) {
+        match self {
+            Self::Hash(password, answer) => {
+                let hash = argon::hash_password(password.expose()).map_err(|_| PasswordError::Failed);
+                let _ = answer.send(hash);
+            }
+            Self::Verify(password, stored, answer) => {
+                let _ = answer.send(argon::verify(password.expose(), stored.as_deref()));
+            }
+            #[cfg(test)]
+            Self::Hold(begun, until) => {
+                let _ = begun.send(());
+                let _ = until.recv();
+            }
+        }
+    }
+}
+
+/// Hashes and checks passwords, about 25 a second, one at a time. Owns its thread: dropping this drops what waits, and ends the
+/// thread after the password at hand.
+pub struct Passwords {
+    /// `None` only while dropping.
+    queue: Option<SyncSender<Job>>,
+    closing: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Passwords {
+    /// `queue`: how many may wait. 50 are two seconds.
+    pub fn start(queue: NonZeroUsize) -> std::io::Result<Self> {
+        let (sender, jobs) = sync_channel(queue.get());
+        let closing = Arc::new(AtomicBool::new(false));
+        let close = closing.clone();
+        let thread =
+            std::thread::Builder::new().name("passwords".to_owned()).spawn(move || work(&jobs, &close))?;
+        Ok(Self { queue: Some(sender), closing, thread: Some(thread) })
+    }
+
+    /// A new password's hash, in PHC form, to be stored.
+    pub async fn hash(&self, password: NewPassword) -> Result<String, PasswordError> {
+        let (answer, hash) = oneshot::channel();
+        self.submit(Job::Hash(password, answer))?;
+        hash.await.map_err(|_| PasswordError::Closed)?
+    }
+
+    /// Compares a password with the stored hash of the account; `None` when there is no such account, or none that may sign in:
+    /// that is wrong after the same time.
+    pub async fn verify(
+        &self,
+        password: PresentedPassword,
+        stored: Option<String>,
+    ) -> Result<Verdict, PasswordError> {
+        let (answer, verdict) = oneshot::channel();
+        self.submit(Job::Verify(password, stored, answer))?;
+        verdict.await.map_err(|_| PasswordError::Closed)
+    }
+
+    fn submit(&self, job: Job) -> Result<(), PasswordError> {
+        let queue = self.queue.as_ref().ok_or(PasswordError::Closed)?;
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => PasswordError::Busy,
+            TrySendError::Disconnected(_) => PasswordError::Closed,
+        })
+    }
+}
+
+fn work(jobs: &Receiver<Job>, closing: &AtomicBool) {
+    while let Ok(job) = jobs.recv() {
+        if !closing.load(Ordering::Relaxed) && !job.given_up() {
+            job.run();
+        }
+    }
+}
+
+impl Drop for Passwords {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // It ends by itself; a panic was printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passwords")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc::Sender;
+
+    use futures::poll;
+
+    use super::*;
+
+    fn passwords(queue: usize) -> Passwords {
+        Passwords::start(NonZeroUsize::new(queue).unwrap()).unwrap()
+    }
+
+    /// Keeps the thread busy until the sender goes; the queue is empty then.
+    async fn hold(passwords: &Passwords) -> Sender<()> {
+        let (begun, begins) = oneshot::channel();
+        let (until, held) = std::sync::mpsc::channel();
+        passwords.submit(Job::Hold(begun, held)).unwrap();
+        begins.await.unwrap();
+        until
+    }
+
+    fn presented(text: &str) -> PresentedPassword {
+        PresentedPassword::new(text)
+    }
+
+    #[tokio::test]
+    async fn a_chosen_password_signs_in_and_no_other() {
+        let passwords = passwords(4);
+        let chosen = NewPassword::choose("correct horse battery", &[]).unwrap();
+        let stored = passwords.hash(chosen).await.unwrap();
+        let check = async |text: &str, stored: Option<&str>| {
+            passwords.verify(presented(text), stored.map(str::to_owned)).await.unwrap()
+        };
+        assert_eq!(check("correct horse battery", Some(&stored)).await, Verdict::Right { rehash: false });
+        assert_eq!(check("correct horse", Some(&stored)).await, Verdict::Wrong);
+        assert_eq!(check("correct horse battery", None).await, Verdict::Wrong);
+        assert_eq!(check(&"x".repeat(10_000), Some(&stored)).await, Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn past_the_queue_callers_are_told_to_come_again() {
+        let passwords = passwords(1);
+        let until = hold(&passwords).await;
+        let mut waiting = pin!(passwords.verify(presented("x"), None));
+        assert!(poll!(waiting.as_mut()).is_pending());
+        assert_eq!(passwords.verify(presented("x"), None).await, Err(PasswordError::Busy));
+        let chosen = NewPassword::choose("correct horse battery", &[]).unwrap();
+        assert_eq!(passwords.hash(chosen).await, Err(PasswordError::Busy));
+        drop(until);
+        assert_eq!(waiting.await, Ok(Verdict::Wrong));
+        assert_eq!(passwords.verify(presented("x"), None).await, Ok(Verdict::Wrong));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_hashed_for_a_caller_that_is_gone() {
+        let passwords = passwords(8);
+        let until = hold(&passwords).await;
+        let (answer, verdict) = oneshot::channel();
+        let job = Job::Verify(presented("x"), None, answer);
+        assert!(!job.given_up());
+        drop(verdict);
+        assert!(job.given_up());
+        passwords.submit(job).unwrap();
+        let mut here = pin!(passwords.verify(presented("x"), None));
+        assert!(poll!(here.as_mut()).is_pending());
+        drop(until);
+        assert_eq!(here.await, Ok(Verdict::Wrong));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_owner_ends_its_thread_and_what_waits() {
+        let passwords = passwords(8);
+        let closing = Arc::downgrade(&passwords.closing);
+        let until = hold(&passwords).await;
+        let (answer, verdict) = oneshot::channel();
+        passwords.submit(Job::Verify(presented("x"), None, answer)).unwrap();
+        // The owner waits for the job at hand, which ends when `until` goes.
+        let owner = std::thread::spawn(move || drop(passwords));
+        while !closing.upgrade().is_some_and(|closing| closing.load(Ordering::Relaxed)) {
+            std::thread::yield_now();
+        }
+        drop(until);
+        owner.join().unwrap();
+        assert!(verdict.await.is_err(), "it was dropped, not answered");
+        assert!(closing.upgrade().is_none(), "the thread has gone");
+    }
+
+    #[tokio::test]
+    async fn unknown_accounts_take_their_time_too() {
+        let passwords = passwords(1);
+        let stored = argon::hash_password("correct horse battery").unwrap();
+        let mut shortest = [u128::MAX; 2];
+        // The shortest of several, since anything else on the machine only makes them longer.
+        for _ in 0..7 {
+            for (i, stored) in [None, Some(stored.clone())].into_iter().enumerate() {
+                let start = std::time::Instant::now();
+                assert_eq!(passwords.verify(presented("wrong"), stored).await, Ok(Verdict::Wrong));
+                shortest[i] = shortest[i].min(start.elapsed().as_micros());
+            }
+        }
+        let [unknown, known] = shortest;
+        // An answer without the work takes a thousandth. That the work is the same is a matter of parameters: see `argon`.
+        assert!(unknown * 10 > known && known * 10 > unknown, "{unknown} µs and {known} µs");
+    }
+}
