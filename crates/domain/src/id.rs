@@ -3,10 +3,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
+
+use crate::time::Timestamp;
 
 /// Why a text is not an id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +105,7 @@ ids! {
     RunId = "run_";
     /// The tenant that everything belongs to.
     OrganizationId = "org_";
+    /// A person's account; one person may belong to several organizations.
     UserId = "usr_";
     /// An API key (its public id, never the secret).
     KeyId = "key_";
@@ -112,6 +116,33 @@ ids! {
     ClaimId = "clm_";
     /// One data directory or database: containers carry it, so that two installations on an engine leave each other alone.
     InstallationId = "ins_";
+    /// A signed-in browser or command line: the family of all refresh tokens that came from one sign-in.
+    SessionId = "ses_";
+    InvitationId = "inv_";
+    /// One request to set a forgotten password anew.
+    ResetId = "rst_";
+    /// An entry of the audit log.
+    AuditId = "aud_";
+    ProjectId = "prj_";
+}
+
+/// Entries of one process in the same millisecond keep their order.
+static ENTRIES: AtomicU64 = AtomicU64::new(0);
+
+impl AuditId {
+    /// A new id that sorts where this time belongs, so that a range of times is a range of ids.
+    pub fn at(time: Timestamp) -> Self {
+        let entry = u128::from(ENTRIES.fetch_add(1, Ordering::Relaxed));
+        let version = 7_u128 << 76 | (entry >> 8 & 0xfff) << 64;
+        let variant = 2_u128 << 62 | (entry & 0xff) << 54 | u128::from(rand::random::<u64>() >> 10);
+        Self::from_u128(Self::first_at(time).as_u128() | version | variant)
+    }
+
+    /// Less than every id of this time, and more than every earlier one.
+    pub fn first_at(time: Timestamp) -> Self {
+        let millis = u128::try_from(time.as_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
+        Self::from_u128(millis << 80)
+    }
 }
 
 #[cfg(test)]
@@ -131,6 +162,16 @@ mod tests {
     fn text_order_is_age_order() {
         let (older, newer) = (RunId::new(), RunId::new());
         assert!(older < newer && older.to_string() < newer.to_string());
+    }
+
+    #[test]
+    fn entries_sort_by_the_time_they_were_given() {
+        let time = Timestamp::from_millis(1_767_225_600_000);
+        let later = Timestamp::from_millis(1_767_225_600_001);
+        let ids = [AuditId::at(time), AuditId::at(time), AuditId::at(time)];
+        assert!(ids.is_sorted() && ids[0] != ids[1]);
+        assert!(AuditId::first_at(time) < ids[0] && ids[2] < AuditId::first_at(later));
+        assert_eq!(ids[0].0.get_version_num(), 7);
     }
 
     #[test]
