@@ -9,6 +9,7 @@
 )]
 
 pub mod accepting;
+pub mod auditing;
 pub mod changing;
 pub mod counting;
 pub mod credentials;
@@ -18,9 +19,13 @@ pub mod fleet;
 pub mod leases;
 pub mod lists;
 pub mod logs;
+pub mod mailed;
+pub mod people;
 pub mod reconciling;
 pub mod results;
+pub mod sessions;
 pub mod set_aside;
+pub mod sign_ins;
 
 /// Makes a test of every behaviour. `$make` is an async function without arguments that answers fresh [`Stores`] and
 /// whatever must stay alive meanwhile.
@@ -63,8 +68,24 @@ macro_rules! store_contract {
                 results: results_keep_their_order, results_are_replaced_as_a_whole, results_are_found_by_status;
                 fleet: a_worker_is_stored_as_it_says, draining_survives_what_a_worker_says,
                     workers_are_listed_newest_first, workers_are_forgotten;
-                credentials: an_installation_keeps_its_id, only_the_first_bootstrap_counts, keys_are_found_by_hash,
-                    a_healthy_store_says_so;
+                credentials: an_installation_keeps_its_id, only_the_first_bootstrap_counts,
+                    of_many_bootstraps_at_once_one_counts, keys_are_found_by_hash,
+                    a_key_is_worth_what_its_owner_is_now, a_rotated_key_has_another_secret,
+                    a_use_is_noted_once_a_minute, keys_are_listed_newest_first_in_pages, a_healthy_store_says_so;
+                people: an_account_is_stored_as_it_is, of_many_sign_ups_with_one_address_one_is_stored,
+                    a_change_of_an_account_needs_the_version_before, an_address_of_somebody_else_is_taken,
+                    an_organization_is_stored_with_its_members, a_role_is_what_it_is_now,
+                    a_person_belongs_to_several_organizations, admins_who_demote_each_other_leave_one;
+                sessions: a_session_is_stored_as_it_is, of_fifty_refreshes_at_once_one_has_the_successor,
+                    a_reused_token_ends_the_family_whoever_is_first,
+                    a_session_is_looked_up_with_what_its_user_is_now, sessions_that_go_on_are_listed_newest_first,
+                    expired_sessions_are_forgotten;
+                mailed: an_invitation_is_stored_as_it_is, one_invitation_to_an_address_is_open,
+                    an_invitation_is_accepted_once, invitations_are_listed_newest_first_in_pages, a_reset_is_used_once;
+                sign_ins: of_many_attempts_at_once_only_the_free_ones_get_through,
+                    a_success_forgives_and_an_unjudged_attempt_is_taken_back, old_failures_are_forgotten;
+                auditing: an_entry_is_stored_once_as_it_is, the_audit_log_is_newest_first_in_pages,
+                    entries_are_found_by_time_actor_and_action, each_tenant_reads_its_own_entries;
             }
         }
     };

@@ -1,4 +1,4 @@
-//! The truth: runs, logs, results, the fleet, credentials. One small trait per aggregate, so that SQLite and a document
+//! The truth: runs, logs, results, the fleet, people and credentials. One small trait per aggregate, so that SQLite and a document
 //! database can each keep it; one contract suite (`contract`, behind the feature of that name) says what every backend promises.
 //!
 //! Every invariant is one guarded write to one document; nothing needs a transaction across documents. Backends never
@@ -9,6 +9,8 @@ mod auth;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod dispatch;
+mod identity;
+mod kept;
 mod logs;
 mod measured;
 pub mod mongo;
@@ -22,8 +24,12 @@ mod workers;
 use std::sync::Arc;
 
 pub use aside::{DocumentKind, SetAside};
-pub use auth::{ApiKey, AuthStore, Bootstrap, Organization, User};
+pub use auth::{AuthStore, Bootstrap};
 pub use dispatch::{Acquired, DispatchStore, Limit, PoolDepth};
+pub use identity::{
+    ApiKeyStore, Attempt, AuditFilter, AuditStore, Changed, InvitationStore, OrganizationStore,
+    PasswordResetStore, Presented, SessionStore, SignInStore, UserStore,
+};
 pub use logs::{Append, LogKey, LogStore};
 pub use runs::{
     Accepted, Deleted, Durability, Group, Idempotency, LeaseRef, ListFilter, NewRun, Page, Renewal, RunStore,
@@ -61,4 +67,12 @@ pub struct Stores {
     pub tests: Arc<dyn TestResultStore>,
     pub workers: Arc<dyn WorkerStore>,
     pub auth: Arc<dyn AuthStore>,
+    pub organizations: Arc<dyn OrganizationStore>,
+    pub users: Arc<dyn UserStore>,
+    pub keys: Arc<dyn ApiKeyStore>,
+    pub sessions: Arc<dyn SessionStore>,
+    pub invitations: Arc<dyn InvitationStore>,
+    pub resets: Arc<dyn PasswordResetStore>,
+    pub sign_ins: Arc<dyn SignInStore>,
+    pub audit: Arc<dyn AuditStore>,
 }

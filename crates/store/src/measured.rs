@@ -5,9 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use gantry_domain::id::{InstallationId, OrganizationId, RunId, WorkerId};
+use gantry_domain::id::{
+    AuditId, InstallationId, InvitationId, KeyId, OrganizationId, RunId, SessionId, UserId, WorkerId,
+};
+use gantry_domain::identity::lockout::{Failures, Subject};
+use gantry_domain::identity::{
+    ApiKey, AuditEntry, Email, Invitation, Organization, PasswordReset, SecretHash, Session, User,
+};
 use gantry_domain::log::LogChunk;
 use gantry_domain::results::{TestResult, TestStatus};
+use gantry_domain::role::Role;
 use gantry_domain::run::Run;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::Timestamp;
@@ -15,9 +22,11 @@ use gantry_domain::worker::Worker;
 use metrics::Unit;
 
 use crate::{
-    Accepted, Acquired, ApiKey, Append, AuthStore, Bootstrap, Deleted, DispatchStore, DocumentKind,
-    Durability, Group, LeaseRef, Limit, ListFilter, LogKey, LogStore, NewRun, Organization, Page, PoolDepth,
-    Renewal, Result, RunStore, SetAside, Stores, TestResultStore, Transition, WorkerStore,
+    Accepted, Acquired, ApiKeyStore, Append, Attempt, AuditFilter, AuditStore, AuthStore, Bootstrap, Changed,
+    Deleted, DispatchStore, DocumentKind, Durability, Group, InvitationStore, LeaseRef, Limit, ListFilter,
+    LogKey, LogStore, NewRun, OrganizationStore, Page, PasswordResetStore, PoolDepth, Presented, Renewal,
+    Result, RunStore, SessionStore, SetAside, SignInStore, Stores, TestResultStore, Transition, UserStore,
+    WorkerStore,
 };
 
 const SECONDS: &str = "gantry_store_call_seconds";
@@ -62,6 +71,14 @@ impl Stores {
             tests: Arc::new(Measured(self.tests)),
             workers: Arc::new(Measured(self.workers)),
             auth: Arc::new(Measured(self.auth)),
+            organizations: Arc::new(Measured(self.organizations)),
+            users: Arc::new(Measured(self.users)),
+            keys: Arc::new(Measured(self.keys)),
+            sessions: Arc::new(Measured(self.sessions)),
+            invitations: Arc::new(Measured(self.invitations)),
+            resets: Arc::new(Measured(self.resets)),
+            sign_ins: Arc::new(Measured(self.sign_ins)),
+            audit: Arc::new(Measured(self.audit)),
         }
     }
 }
@@ -150,8 +167,88 @@ measured!(AuthStore as "auth" {
     fn installation() -> InstallationId;
     fn bootstrap(first: &Bootstrap) -> bool;
     fn first_organization() -> Option<Organization>;
-    fn organization(id: OrganizationId) -> Option<Organization>;
-    fn key_by_hash(secret_hash: &[u8; 32]) -> Option<ApiKey>;
-    fn add_key(key: &ApiKey) -> ();
     fn check() -> ();
+});
+
+measured!(OrganizationStore as "organizations" {
+    fn found(organization: &Organization) -> ();
+    fn get(id: OrganizationId) -> Option<Organization>;
+    fn update(next: &Organization) -> Changed<Organization>;
+    fn role(id: OrganizationId, user: UserId) -> Option<Role>;
+    fn of_user(user: UserId) -> Vec<Organization>;
+});
+
+measured!(UserStore as "users" {
+    fn add(user: &User) -> bool;
+    fn get(id: UserId) -> Option<User>;
+    fn by_email(email: &Email) -> Option<User>;
+    fn several(ids: &[UserId]) -> Vec<User>;
+    fn update(next: &User) -> Changed<User>;
+});
+
+measured!(ApiKeyStore as "keys" {
+    fn add(key: &ApiKey) -> ();
+    fn by_hash(secret_hash: &SecretHash) -> Option<ApiKey>;
+    fn look_up(secret_hash: &SecretHash) -> Option<Presented<ApiKey>>;
+    fn get(organization: OrganizationId, id: KeyId) -> Option<ApiKey>;
+    fn list(
+        organization: OrganizationId,
+        owner: Option<UserId>,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Page<ApiKey, KeyId>;
+    fn update(next: &ApiKey) -> Changed<ApiKey>;
+    fn used(id: KeyId, at: Timestamp) -> ();
+});
+
+measured!(SessionStore as "sessions" {
+    fn add(session: &Session) -> ();
+    fn by_family(family_hash: &SecretHash) -> Option<Session>;
+    fn look_up(
+        id: SessionId,
+        user: UserId,
+        organization: OrganizationId,
+    ) -> Option<Presented<Session>>;
+    fn get(user: UserId, id: SessionId) -> Option<Session>;
+    fn of_user(user: UserId, limit: u32) -> Vec<Session>;
+    fn update(next: &Session) -> Changed<Session>;
+    fn forget(expired_before: Timestamp) -> u64;
+});
+
+measured!(InvitationStore as "invitations" {
+    fn add(invitation: &Invitation) -> bool;
+    fn by_token(token_hash: &SecretHash) -> Option<Invitation>;
+    fn open(organization: OrganizationId, email: &Email) -> Option<Invitation>;
+    fn get(organization: OrganizationId, id: InvitationId) -> Option<Invitation>;
+    fn list(
+        organization: OrganizationId,
+        after: Option<InvitationId>,
+        limit: u32,
+    ) -> Page<Invitation, InvitationId>;
+    fn update(next: &Invitation) -> Changed<Invitation>;
+});
+
+measured!(PasswordResetStore as "resets" {
+    fn add(reset: &PasswordReset) -> ();
+    fn by_token(token_hash: &SecretHash) -> Option<PasswordReset>;
+    fn update(next: &PasswordReset) -> Changed<PasswordReset>;
+    fn forget(expired_before: Timestamp) -> u64;
+});
+
+measured!(SignInStore as "sign_ins" {
+    fn attempt(subject: &Subject, now: Timestamp) -> Attempt;
+    fn take_back(subject: &Subject) -> ();
+    fn forgive(subject: &Subject) -> ();
+    fn failures(subject: &Subject) -> Option<Failures>;
+    fn forget(before: Timestamp) -> u64;
+});
+
+measured!(AuditStore as "audit" {
+    fn append(entry: &AuditEntry) -> ();
+    fn list(
+        organization: Option<OrganizationId>,
+        filter: &AuditFilter,
+        after: Option<AuditId>,
+        limit: u32,
+    ) -> Page<AuditEntry, AuditId>;
 });

@@ -18,6 +18,7 @@ mod document;
 mod errors;
 mod find;
 mod groups;
+mod identity;
 mod lanes;
 mod list;
 mod logs;
@@ -59,6 +60,11 @@ pub(crate) mod names {
     pub const ORGANIZATIONS: &str = "organizations";
     pub const USERS: &str = "users";
     pub const KEYS: &str = "api_keys";
+    pub const SESSIONS: &str = "sessions";
+    pub const INVITATIONS: &str = "invitations";
+    pub const RESETS: &str = "password_resets";
+    pub const FAILURES: &str = "sign_in_failures";
+    pub const AUDIT: &str = "audit";
     pub const SET_ASIDE: &str = "set_aside";
 }
 
@@ -113,6 +119,14 @@ impl MongoStores {
             tests: mongo.clone(),
             workers: mongo.clone(),
             auth: mongo.clone(),
+            organizations: mongo.clone(),
+            users: mongo.clone(),
+            keys: mongo.clone(),
+            sessions: mongo.clone(),
+            invitations: mongo.clone(),
+            resets: mongo.clone(),
+            sign_ins: mongo.clone(),
+            audit: mongo.clone(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! (a newer one wrote them); a document of a version it does not know is refused with a sentence that says so.
 
 mod attempt;
+mod identity;
 mod log;
 mod results;
 mod run;
@@ -11,10 +12,16 @@ mod spec;
 mod tests;
 mod worker;
 
+use gantry_domain::identity::SecretHash;
 use gantry_domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use identity::{
+    decode_entry, decode_invitation, decode_key, decode_organization, decode_reset, decode_session,
+    decode_user, encode_entry, encode_invitation, encode_key, encode_organization, encode_reset,
+    encode_session, encode_user,
+};
 pub(crate) use log::{decode_chunk, encode_chunk};
 pub(crate) use results::{ResultBlock, decode_results, encode_results, status_bit};
 pub(crate) use run::{Head, decode_run, encode_run};
@@ -39,6 +46,33 @@ impl From<Timestamp> for Millis {
 impl From<Millis> for Timestamp {
     fn from(millis: Millis) -> Self {
         Self::from_millis(millis.0)
+    }
+}
+
+/// A hash of a secret as hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Hex(SecretHash);
+
+impl Serialize for Hex {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&digits)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let mut hash = [0; 32];
+        let pairs = text.as_bytes().chunks_exact(2);
+        if text.len() != 2 * hash.len() {
+            return Err(serde::de::Error::custom("a hash has 64 digits"));
+        }
+        for (byte, pair) in hash.iter_mut().zip(pairs) {
+            let digits = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            *byte = digits.ok_or_else(|| serde::de::Error::custom("a hash has digits 0-9 a-f"))?;
+        }
+        Ok(Self(hash))
     }
 }
 

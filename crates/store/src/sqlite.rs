@@ -5,6 +5,7 @@ mod auth;
 mod checkpoint;
 mod dispatch;
 mod errors;
+mod identity;
 mod lanes;
 mod ledger;
 mod list;
@@ -113,7 +114,15 @@ impl SqliteStores {
             logs: sqlite.clone(),
             tests: sqlite.clone(),
             workers: sqlite.clone(),
-            auth: sqlite,
+            auth: sqlite.clone(),
+            organizations: sqlite.clone(),
+            users: sqlite.clone(),
+            keys: sqlite.clone(),
+            sessions: sqlite.clone(),
+            invitations: sqlite.clone(),
+            resets: sqlite.clone(),
+            sign_ins: sqlite.clone(),
+            audit: sqlite,
         }
     }
 

@@ -92,14 +92,7 @@ impl ApiKey {
         now: Timestamp,
     ) -> Result<Self, KeyRefused> {
         self.check(now)?;
-        Ok(Self {
-            secret_hash,
-            prefix,
-            rotated_at: Some(now),
-            version: self.version + 1,
-            last_used_at: None,
-            ..self.clone()
-        })
+        Ok(Self { secret_hash, prefix, rotated_at: Some(now), version: self.version + 1, ..self.clone() })
     }
 }
 
@@ -158,7 +151,6 @@ mod tests {
         let key = key(&owner());
         let rotated = key.rotate([2; 32], "gantry_34".into(), at(7)).unwrap();
         assert_eq!((rotated.secret_hash, rotated.rotated_at, rotated.version), ([2; 32], Some(at(7)), 2));
-        assert_eq!(rotated.last_used_at, None);
         let revoked = key.revoke(at(8));
         assert_eq!(revoked.revoke(at(9)).revoked_at, Some(at(8)));
         assert_eq!(revoked.rotate([2; 32], String::new(), at(9)), Err(KeyRefused::Revoked));

@@ -60,10 +60,16 @@ impl Organization {
         Self { id, version: 1, name, limits: OrganizationLimits::default(), created_at: now, members }
     }
 
-    /// With members as they are stored.
-    #[must_use]
-    pub fn with_members(self, members: Vec<Member>) -> Self {
-        Self { members, ..self }
+    /// An organization as it was stored.
+    pub fn stored(
+        id: OrganizationId,
+        version: u64,
+        name: String,
+        limits: OrganizationLimits,
+        created_at: Timestamp,
+        members: Vec<Member>,
+    ) -> Self {
+        Self { id, version, name, limits, created_at, members }
     }
 
     fn next(&self) -> Self {

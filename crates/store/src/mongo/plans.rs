@@ -15,6 +15,7 @@ use super::MongoOptions;
 use crate::contract::fixtures::{accept, accepted, at, finished, pool, queued, run_with, running, store};
 use crate::{Idempotency, LeaseRef, Limit, ListFilter, LogKey, Stores};
 
+mod identity;
 #[path = "../../tests/mongo_server/mod.rs"]
 mod mongo_server;
 mod readers;
@@ -184,6 +185,7 @@ async fn workout(stores: &Stores) {
     stores.workers.forget(Some(worker), at(0)).await.unwrap();
     crate::contract::credentials::an_installation_keeps_its_id(stores.clone()).await;
     crate::contract::credentials::only_the_first_bootstrap_counts(stores.clone()).await;
+    identity::workout(stores).await;
     stores.runs.set_aside(organization, 5).await.unwrap();
     stores.auth.check().await.unwrap();
     stores.runs.delete(organization, models[2].id).await.unwrap();

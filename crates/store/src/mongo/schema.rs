@@ -1,5 +1,9 @@
 //! The collections' indexes, and how a database gets from one version to the next.
 
+mod identity;
+
+use std::collections::BTreeSet;
+
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{Hint, IndexOptions};
@@ -11,7 +15,7 @@ use super::{Core, names};
 use crate::{Result, StoreError};
 
 /// The version that this program makes and understands.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const SCHEMA: &str = "schema";
 
 /// A named index.
@@ -91,6 +95,29 @@ pub(super) const LOG_DUE: Index = Index::of(RUNS, "runs_log_due", &[("log_due", 
 
 pub(super) const ASIDE_BY_TIME: Index = Index::of(names::SET_ASIDE, "set_aside_by_time", &[("at", 1)]);
 
+pub(super) const BY_MEMBER: Index =
+    Index::of(names::ORGANIZATIONS, "organizations_by_member", &[("members.user", 1)]);
+pub(super) const KEYS_BY_ORGANIZATION: Index =
+    Index::of(names::KEYS, "api_keys_by_organization", &[("organization", 1), ("_id", 1)]);
+pub(super) const KEYS_BY_OWNER: Index =
+    Index::of(names::KEYS, "api_keys_by_owner", &[("organization", 1), ("owner", 1), ("_id", 1)]);
+pub(super) const SESSIONS_BY_USER: Index =
+    Index::of(names::SESSIONS, "sessions_by_user", &[("user", 1), ("_id", 1)]).only_with("open");
+pub(super) const INVITATIONS_BY_ORGANIZATION: Index =
+    Index::of(names::INVITATIONS, "invitations_by_organization", &[("organization", 1), ("_id", 1)]);
+const AUDIT: &str = names::AUDIT;
+pub(super) const AUDIT_BY_ORGANIZATION: Index =
+    Index::of(AUDIT, "audit_by_organization", &[("organization", 1), ("_id", 1)]);
+pub(super) const AUDIT_BY_ACTOR: Index =
+    Index::of(AUDIT, "audit_by_actor", &[("organization", 1), ("actor", 1), ("_id", 1)]);
+pub(super) const AUDIT_BY_ACTION: Index =
+    Index::of(AUDIT, "audit_by_action", &[("organization", 1), ("action", 1), ("_id", 1)]);
+pub(super) const AUDIT_BY_BOTH: Index = Index::of(
+    AUDIT,
+    "audit_by_actor_and_action",
+    &[("organization", 1), ("actor", 1), ("action", 1), ("_id", 1)],
+);
+
 const INDEXES: &[Index] = &[
     ASIDE_BY_TIME,
     BY_ORGANIZATION,
@@ -117,6 +144,25 @@ const INDEXES: &[Index] = &[
     Index::of(names::LIMITS, "limits_by_holder", &[("holders", 1)]),
     Index::of(names::WORKERS, "workers_by_last_seen", &[("last_seen_at", 1)]),
     Index::of(names::KEYS, "api_keys_by_hash", &[("secret_hash", 1)]).unique(),
+    KEYS_BY_ORGANIZATION,
+    KEYS_BY_OWNER,
+    BY_MEMBER,
+    Index::of(names::USERS, "users_by_email", &[("email", 1)]).unique(),
+    Index::of(names::SESSIONS, "sessions_by_family", &[("family_hash", 1)]).unique(),
+    SESSIONS_BY_USER,
+    Index::of(names::SESSIONS, "sessions_by_expiry", &[("expires_at", 1)]),
+    Index::of(names::INVITATIONS, "invitations_by_token", &[("token_hash", 1)]).unique(),
+    Index::of(names::INVITATIONS, "invitations_open", &[("organization", 1), ("email", 1)])
+        .only_with("open")
+        .unique(),
+    INVITATIONS_BY_ORGANIZATION,
+    Index::of(names::RESETS, "password_resets_by_token", &[("token_hash", 1)]).unique(),
+    Index::of(names::RESETS, "password_resets_by_expiry", &[("expires_at", 1)]),
+    Index::of(names::FAILURES, "sign_in_failures_by_time", &[("last_at", 1)]),
+    AUDIT_BY_ORGANIZATION,
+    AUDIT_BY_ACTOR,
+    AUDIT_BY_ACTION,
+    AUDIT_BY_BOTH,
 ];
 
 /// Brings the database to the present version, and makes whatever index is missing. Safe to run by several processes.
@@ -129,8 +175,12 @@ pub(super) async fn migrate(core: &Core) -> Result<()> {
     if version > VERSION {
         return Err(StoreError::TooNew { found: version, known: VERSION });
     }
+    if version == 1 {
+        identity::bring_over(core, &call).await?;
+    }
     // Making an index that is there already changes nothing; one may have been dropped by hand.
-    for collection in [RUNS, names::LANES, names::LIMITS, names::WORKERS, names::KEYS, names::SET_ASIDE] {
+    let collections: BTreeSet<_> = INDEXES.iter().map(|index| index.collection).collect();
+    for collection in collections {
         let models: Vec<_> =
             INDEXES.iter().filter(|index| index.collection == collection).map(Index::model).collect();
         let documents = core.documents(collection);

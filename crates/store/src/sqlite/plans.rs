@@ -34,3 +34,41 @@ fn no_statement_scans_or_sorts_runs() {
     }
     assert!(of_runs > 20, "{of_runs} statements on runs: are they still called so in plans?");
 }
+
+/// Everything about people and credentials is found by what it is looked up by, and sorted by an index.
+#[test]
+fn no_statement_scans_or_sorts_people_or_credentials() {
+    const TABLES: [&str; 8] = [
+        "organizations",
+        "memberships",
+        "users",
+        "api_keys",
+        "sessions",
+        "invitations",
+        "password_resets",
+        "audit",
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let mut connection = rusqlite::Connection::open(directory.path().join("db")).unwrap();
+    super::schema::migrate(&mut connection).unwrap();
+    let mut found = 0;
+    for (name, sql) in ALL {
+        // The first of all, in the order of their ids.
+        if ["ANY_ORGANIZATION", "FIRST_ORGANIZATION"].contains(name)
+            || !TABLES.iter().any(|t| sql.contains(t))
+        {
+            continue;
+        }
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        for i in 1..=statement.parameter_count() {
+            statement.raw_bind_parameter(i, 1).unwrap();
+        }
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().unwrap() {
+            let step = row.get::<_, String>(3).unwrap();
+            assert!(!step.starts_with("SCAN") && !step.contains("TEMP B-TREE"), "{name}: {step}");
+            found += 1;
+        }
+    }
+    assert!(found > 30, "{found} steps");
+}

@@ -1,12 +1,30 @@
 //! The file's layout and how it gets from one version to the next.
 
+mod identity;
+
 use rusqlite::Connection;
 
 use crate::{Result, StoreError};
 
-/// Step `n` leads from version `n` to `n + 1`; a step that has been released never changes.
-const STEPS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_set_aside.sql")];
+/// A step from one version to the next. One that has been released never changes.
+struct Step {
+    sql: &'static str,
+    /// What SQL cannot do, in the same transaction.
+    and: fn(&Connection) -> Result<()>,
+}
+
+impl Step {
+    const fn of(sql: &'static str) -> Self {
+        Self { sql, and: |_| Ok(()) }
+    }
+}
+
+/// Step `n` leads from version `n` to `n + 1`.
+const STEPS: &[Step] = &[
+    Step::of(include_str!("migrations/0001_first.sql")),
+    Step::of(include_str!("migrations/0002_set_aside.sql")),
+    Step { sql: include_str!("migrations/0003_identity.sql"), and: identity::bring_over },
+];
 
 /// Brings the file to the present version, each step in its own transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
@@ -20,8 +38,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
         if version == 0 {
             refuse_foreign(&step)?;
         }
-        let Some(sql) = STEPS.get(version as usize) else { return Ok(()) };
-        step.execute_batch(sql)?;
+        let Some(next) = STEPS.get(version as usize) else { return Ok(()) };
+        step.execute_batch(next.sql)?;
+        (next.and)(&step)?;
         step.pragma_update(None, "user_version", version + 1)?;
         step.commit()?;
         tracing::info!(from = version, to = version + 1, "the store's schema was brought forward");

@@ -141,11 +141,80 @@ statements! {
     ADD_SETTING = "INSERT INTO settings (name, value) VALUES (?1,?2) ON CONFLICT DO NOTHING";
     PUT_SETTING = "INSERT OR REPLACE INTO settings (name, value) VALUES (?1,?2)";
     ANY_ORGANIZATION = "SELECT 1 FROM organizations LIMIT 1";
-    FIRST_ORGANIZATION = "SELECT id, name, created_at FROM organizations ORDER BY id LIMIT 1";
-    ORGANIZATION = "SELECT id, name, created_at FROM organizations WHERE id=?1";
-    INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES (?1,?2,?3)";
-    INSERT_USER = "INSERT INTO users (id, organization, email, password_hash, created_at) VALUES (?1,?2,?3,?4,?5)";
-    INSERT_KEY = "INSERT INTO api_keys (id, organization, name, secret_hash, created_at, revoked_at)"
-        "VALUES (?1,?2,?3,?4,?5,?6)";
-    KEY_BY_HASH = "SELECT id, organization, name, secret_hash, created_at, revoked_at FROM api_keys WHERE secret_hash=?1";
+    FIRST_ORGANIZATION = "SELECT record, id FROM organizations ORDER BY id LIMIT 1";
+
+    // --- identity: `?1` the id, `?2` the version, `?3` the document, then what stands beside it
+    ADD_ORGANIZATION = "INSERT INTO organizations (id, version, record, name, created_at) VALUES (?1,?2,?3,?4,?5)";
+    PUT_ORGANIZATION = "UPDATE organizations SET version=?2, record=?3, name=?4, created_at=?5 WHERE id=?1 AND version=?2-1";
+    ORGANIZATION = "SELECT record, id FROM organizations WHERE id=?1";
+    FORGET_MEMBERS = "DELETE FROM memberships WHERE organization=?1";
+    ADD_MEMBER = "INSERT INTO memberships (organization, user, role) VALUES (?1,?2,?3)";
+    ROLE = "SELECT role FROM memberships WHERE organization=?1 AND user=?2";
+    ORGANIZATIONS_OF = "SELECT o.record, o.id FROM memberships m JOIN organizations o ON o.id=m.organization"
+        "WHERE m.user=?1 ORDER BY m.organization";
+
+    ADD_USER = "INSERT INTO users (id, version, record, email) VALUES (?1,?2,?3,?4)";
+    PUT_USER = "UPDATE users SET version=?2, record=?3, email=?4 WHERE id=?1 AND version=?2-1";
+    USER = "SELECT record, id FROM users WHERE id=?1";
+    USER_BY_EMAIL = "SELECT record, id FROM users WHERE email=?1";
+
+    ADD_KEY = "INSERT INTO api_keys (id, version, record, organization, owner, name, secret_hash, created_at, revoked_at)"
+        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)";
+    PUT_KEY = "UPDATE api_keys SET version=?2, record=?3, organization=?4, owner=?5, name=?6, secret_hash=?7, created_at=?8,"
+        "revoked_at=?9 WHERE id=?1 AND version=?2-1";
+    KEY = "SELECT record, id, last_used_at FROM api_keys WHERE id=?1";
+    KEY_OF = "SELECT record, id, last_used_at FROM api_keys WHERE id=?1 AND +organization=?2";
+    KEY_BY_HASH = "SELECT record, id, last_used_at FROM api_keys WHERE secret_hash=?1";
+    KEY_LOOK_UP = "SELECT k.record, k.id, k.last_used_at, u.record, m.role FROM api_keys k LEFT JOIN users u ON u.id=k.owner"
+        "LEFT JOIN memberships m ON m.organization=k.organization AND m.user=k.owner WHERE k.secret_hash=?1";
+    KEYS = "SELECT record, id, last_used_at FROM api_keys INDEXED BY api_keys_by_organization"
+        "WHERE organization=?1 AND id<?2 ORDER BY id DESC LIMIT ?3";
+    KEYS_OF_OWNER = "SELECT record, id, last_used_at FROM api_keys INDEXED BY api_keys_by_owner"
+        "WHERE organization=?1 AND owner=?4 AND id<?2 ORDER BY id DESC LIMIT ?3";
+    KEY_USED = "UPDATE api_keys SET last_used_at=?2 WHERE id=?1 AND (last_used_at IS NULL OR last_used_at<=?3)";
+
+    ADD_SESSION = "INSERT INTO sessions (id, version, record, user, family_hash, expires_at, open) VALUES (?1,?2,?3,?4,?5,?6,?7)";
+    PUT_SESSION = "UPDATE sessions SET version=?2, record=?3, user=?4, family_hash=?5, expires_at=?6, open=?7"
+        "WHERE id=?1 AND version=?2-1";
+    SESSION = "SELECT record, id FROM sessions WHERE id=?1";
+    SESSION_OF = "SELECT record, id FROM sessions WHERE id=?1 AND +user=?2";
+    SESSION_BY_FAMILY = "SELECT record, id FROM sessions WHERE family_hash=?1";
+    SESSION_LOOK_UP = "SELECT s.record, s.id, u.record, m.role FROM sessions s LEFT JOIN users u ON u.id=s.user"
+        "LEFT JOIN memberships m ON m.organization=?3 AND m.user=s.user WHERE s.id=?1 AND +s.user=?2";
+    SESSIONS_OF = "SELECT record, id FROM sessions INDEXED BY sessions_by_user WHERE user=?1 AND open IS NOT NULL"
+        "ORDER BY id DESC LIMIT ?2";
+    FORGET_SESSIONS = "DELETE FROM sessions WHERE expires_at<?1";
+
+    ADD_INVITATION = "INSERT INTO invitations (id, version, record, organization, email, token_hash, open)"
+        "VALUES (?1,?2,?3,?4,?5,?6,?7)";
+    PUT_INVITATION = "UPDATE invitations SET version=?2, record=?3, organization=?4, email=?5, token_hash=?6, open=?7"
+        "WHERE id=?1 AND version=?2-1";
+    INVITATION = "SELECT record, id FROM invitations WHERE id=?1";
+    INVITATION_OF = "SELECT record, id FROM invitations WHERE id=?1 AND +organization=?2";
+    INVITATION_BY_TOKEN = "SELECT record, id FROM invitations WHERE token_hash=?1";
+    OPEN_INVITATION = "SELECT record, id FROM invitations WHERE organization=?1 AND email=?2 AND open IS NOT NULL";
+    INVITATIONS = "SELECT record, id FROM invitations INDEXED BY invitations_by_organization"
+        "WHERE organization=?1 AND id<?2 ORDER BY id DESC LIMIT ?3";
+
+    ADD_RESET = "INSERT INTO password_resets (id, version, record, user, token_hash, expires_at) VALUES (?1,?2,?3,?4,?5,?6)";
+    PUT_RESET = "UPDATE password_resets SET version=?2, record=?3, user=?4, token_hash=?5, expires_at=?6"
+        "WHERE id=?1 AND version=?2-1";
+    RESET = "SELECT record, id FROM password_resets WHERE id=?1";
+    RESET_BY_TOKEN = "SELECT record, id FROM password_resets WHERE token_hash=?1";
+    FORGET_RESETS = "DELETE FROM password_resets WHERE expires_at<?1";
+
+    FAILURES = "SELECT count, last_at FROM sign_in_failures WHERE subject=?1";
+    PUT_FAILURES = "INSERT OR REPLACE INTO sign_in_failures (subject, count, last_at) VALUES (?1,?2,?3)";
+    FORGIVE = "DELETE FROM sign_in_failures WHERE subject=?1";
+    FORGET_FAILURES = "DELETE FROM sign_in_failures WHERE last_at<?1";
+
+    ADD_ENTRY = "INSERT INTO audit (id, organization, actor, action, record) VALUES (?1,?2,?3,?4,?5) ON CONFLICT DO NOTHING";
+    AUDIT = "SELECT record, id FROM audit INDEXED BY audit_by_organization"
+        "WHERE organization=?1 AND id>=?2 AND id<?3 ORDER BY id DESC LIMIT ?4";
+    AUDIT_BY_ACTOR = "SELECT record, id FROM audit INDEXED BY audit_by_actor"
+        "WHERE organization=?1 AND actor=?5 AND id>=?2 AND id<?3 ORDER BY id DESC LIMIT ?4";
+    AUDIT_BY_ACTION = "SELECT record, id FROM audit INDEXED BY audit_by_action"
+        "WHERE organization=?1 AND action=?5 AND id>=?2 AND id<?3 ORDER BY id DESC LIMIT ?4";
+    AUDIT_BY_BOTH = "SELECT record, id FROM audit INDEXED BY audit_by_actor_and_action"
+        "WHERE organization=?1 AND actor=?5 AND action=?6 AND id>=?2 AND id<?3 ORDER BY id DESC LIMIT ?4";
 }
