@@ -1,9 +1,11 @@
 //! The first start: the organization `default`, its admin, and an API key; printed once.
 
-use gantry_domain::id::{KeyId, OrganizationId, UserId};
+use gantry_domain::id::{OrganizationId, UserId};
+use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
+use gantry_domain::permission::Scope;
 use gantry_domain::time::Clock;
 use gantry_producer::services::credentials;
-use gantry_store::{ApiKey, AuthStore, Bootstrap, Organization, User};
+use gantry_store::{Bootstrap, Stores};
 
 use crate::data_dir::{Credentials, DataDir};
 
@@ -17,50 +19,38 @@ pub struct FirstStart {
 
 /// Makes sure that there is an organization, and credentials for the commands of this machine.
 pub async fn ensure(
-    auth: &dyn AuthStore,
+    stores: &Stores,
     clock: &dyn Clock,
     dir: &DataDir,
     url: &str,
 ) -> anyhow::Result<Option<FirstStart>> {
     let kept = Credentials::load(dir.path())?;
     if let Some(kept) = kept {
-        let known = auth.key_by_hash(&credentials::hash(&kept.api_key)).await?;
-        if known.is_some_and(|key| key.revoked_at.is_none()) {
+        let known = stores.keys.by_hash(&credentials::hash(&kept.api_key)).await?;
+        if known.is_some_and(|key| key.check(clock.now()).is_ok()) {
             Credentials { url: url.to_owned(), ..kept }.store(dir.path())?;
             return Ok(None);
         }
     }
     let now = clock.now();
     let secret = credentials::new_api_key();
-    let key = |organization| ApiKey {
-        id: KeyId::new(),
-        organization,
-        name: "local".to_owned(),
-        secret_hash: credentials::hash(&secret),
-        created_at: now,
-        revoked_at: None,
+    let key = |organization: &Organization| {
+        let owner = organization.admins().next().unwrap_or(UserId::from_u128(0));
+        let (hash, prefix) = (credentials::hash(&secret), credentials::shown_prefix(&secret));
+        ApiKey::new(organization.id, owner, "local", [Scope::Admin], hash, prefix, now)
     };
-    let first = match auth.first_organization().await? {
+    let first = match stores.auth.first_organization().await? {
         // The credentials were removed, or the process died before it wrote them.
         Some(organization) => {
-            auth.add_key(&key(organization.id)).await?;
+            stores.keys.add(&key(&organization)).await?;
             None
         }
         None => {
             let password = password();
-            let organization = OrganizationId::new();
-            auth.bootstrap(&Bootstrap {
-                organization: Organization { id: organization, name: "default".to_owned(), created_at: now },
-                user: User {
-                    id: UserId::new(),
-                    organization,
-                    email: ADMIN.to_owned(),
-                    password_hash: credentials::hash_password(&password)?,
-                    created_at: now,
-                },
-                key: key(organization),
-            })
-            .await?;
+            let hash = PasswordHash::from_phc(credentials::hash_password(&password)?);
+            let user = User::new(UserId::new(), ADMIN.parse()?, String::new(), hash, now);
+            let organization = Organization::found(OrganizationId::new(), "default".to_owned(), user.id, now);
+            stores.auth.bootstrap(&Bootstrap { key: key(&organization), organization, user }).await?;
             Some(FirstStart { email: ADMIN, password })
         }
     };

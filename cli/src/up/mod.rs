@@ -56,7 +56,7 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
         Some(connected) => connected?,
     };
     let parts = connected.parts.clone();
-    let first = first_start::ensure(&*parts.stores.auth, &*clock, &dir, &url).await?;
+    let first = first_start::ensure(&parts.stores, &*clock, &dir, &url).await?;
     let owner = Owner {
         installation: parts.stores.auth.installation().await?,
         worker: dir.id("worker-id", WorkerId::new)?,

@@ -16,6 +16,11 @@ pub fn new_api_key() -> String {
     format!("{API_KEY_PREFIX}{body}{check}")
 }
 
+/// How a key begins, to recognise it in a list: 24 of its 160 random bits.
+pub fn shown_prefix(key: &str) -> String {
+    key.chars().take(API_KEY_PREFIX.len() + 6).collect()
+}
+
 /// Whether a text can be a key at all; spares the store a look-up of obvious nonsense.
 pub fn looks_like_api_key(text: &str) -> bool {
     let Some((body, check)) =

@@ -10,8 +10,8 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use gantry_api_types::problem::ProblemCode;
 use gantry_api_types::worker::{OLDEST_PROTOCOL, PROTOCOL, PROTOCOL_HEADER};
+use gantry_domain::identity::ApiKey;
 use gantry_domain::run::{Actor, LeaseToken};
-use gantry_store::ApiKey;
 
 use crate::error::ApiError;
 use crate::extract::rate;
@@ -37,7 +37,7 @@ impl KeyCache {
         if cached.is_some() {
             return Ok(cached);
         }
-        let found = app.parts.stores.auth.key_by_hash(&hash).await?;
+        let found = app.parts.stores.keys.by_hash(&hash).await?;
         if let Some(key) = &found {
             let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if keys.len() >= MAX_CACHED {
@@ -71,7 +71,7 @@ impl FromRequestParts<Arc<App>> for Caller {
             return Err(refused());
         }
         let key = app.keys.look_up(app, credentials::hash(secret)).await?.ok_or_else(refused)?;
-        if key.revoked_at.is_some() {
+        if key.check(app.now()).is_err() {
             return Err(refused());
         }
         let caller = Self { organization: key.organization, actor: Actor::Key(key.id) };

@@ -2,9 +2,11 @@
 //! do this at once, and every start does it again.
 
 use gantry_domain::id::{KeyId, OrganizationId, UserId};
+use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
+use gantry_domain::permission::Scope;
 use gantry_domain::time::Timestamp;
 use gantry_service_kit::config::Secret;
-use gantry_store::{ApiKey, AuthStore, Bootstrap, Organization, User};
+use gantry_store::{ApiKeyStore, Bootstrap};
 
 use crate::services::credentials;
 use crate::state::Parts;
@@ -13,7 +15,7 @@ const ADMIN: &str = "admin@localhost";
 
 /// Makes what is missing. Without a key an empty installation stays empty, and the log says what to do.
 pub async fn ensure(parts: &Parts, key: Option<&Secret>) -> anyhow::Result<()> {
-    let auth = &*parts.stores.auth;
+    let (auth, keys) = (&*parts.stores.auth, &*parts.stores.keys);
     let Some(key) = key else {
         if auth.first_organization().await?.is_none() {
             tracing::warn!(
@@ -25,39 +27,39 @@ pub async fn ensure(parts: &Parts, key: Option<&Secret>) -> anyhow::Result<()> {
     };
     let secret_hash = credentials::hash(key.expose());
     let now = parts.clock.now();
-    let key = |organization| ApiKey {
-        id: id_of(&secret_hash),
-        organization,
-        name: "bootstrap".to_owned(),
-        secret_hash,
-        created_at: now,
-        revoked_at: None,
+    let key = |organization: &Organization| {
+        let owner = organization.admins().next().unwrap_or(UserId::from_u128(0));
+        let prefix = credentials::shown_prefix(key.expose());
+        let scopes = [Scope::Admin];
+        let key = ApiKey::new(organization.id, owner, "bootstrap", scopes, secret_hash, prefix, now);
+        ApiKey { id: id_of(&secret_hash), ..key }
     };
     if let Some(organization) = auth.first_organization().await? {
-        return add(auth, &key(organization.id)).await;
+        return add(keys, &key(&organization)).await;
     }
-    let id = OrganizationId::new();
-    let first = first(id, key(id), now)?;
+    let (organization, user) = first(now)?;
+    let id = organization.id;
+    let first = Bootstrap { key: key(&organization), organization, user };
     if auth.bootstrap(&first).await? {
         tracing::info!(org.id = %id, "first start: made the organization `default` and its key");
         return Ok(());
     }
     // Another replica was faster.
     match auth.first_organization().await? {
-        Some(organization) => add(auth, &key(organization.id)).await,
+        Some(organization) => add(keys, &key(&organization)).await,
         None => anyhow::bail!("another replica began the installation and did not end: start again"),
     }
 }
 
-async fn add(auth: &dyn AuthStore, key: &ApiKey) -> anyhow::Result<()> {
-    if let Some(known) = auth.key_by_hash(&key.secret_hash).await? {
+async fn add(keys: &dyn ApiKeyStore, key: &ApiKey) -> anyhow::Result<()> {
+    if let Some(known) = keys.by_hash(&key.secret_hash).await? {
         if known.revoked_at.is_some() {
             tracing::warn!("the key of GANTRY_BOOTSTRAP_API_KEY was revoked, and stays so");
         }
         return Ok(());
     }
-    if let Err(error) = auth.add_key(key).await
-        && auth.key_by_hash(&key.secret_hash).await?.is_none()
+    if let Err(error) = keys.add(key).await
+        && keys.by_hash(&key.secret_hash).await?.is_none()
     {
         return Err(error.into());
     }
@@ -72,19 +74,12 @@ fn id_of(secret_hash: &[u8; 32]) -> KeyId {
     KeyId::from_u128(u128::from_be_bytes(bits))
 }
 
-fn first(organization: OrganizationId, key: ApiKey, now: Timestamp) -> anyhow::Result<Bootstrap> {
-    Ok(Bootstrap {
-        organization: Organization { id: organization, name: "default".to_owned(), created_at: now },
-        user: User {
-            id: UserId::new(),
-            organization,
-            email: ADMIN.to_owned(),
-            // Nobody knows it: who signs in with a password has to set one first.
-            password_hash: credentials::hash_password(&credentials::new_token())?,
-            created_at: now,
-        },
-        key,
-    })
+/// The organization `default` and its admin.
+fn first(now: Timestamp) -> anyhow::Result<(Organization, User)> {
+    // Nobody knows it: who signs in with a password has to set one first.
+    let password = PasswordHash::from_phc(credentials::hash_password(&credentials::new_token())?);
+    let user = User::new(UserId::new(), ADMIN.parse()?, String::new(), password, now);
+    Ok((Organization::found(OrganizationId::new(), "default".to_owned(), user.id, now), user))
 }
 
 #[cfg(test)]
@@ -121,16 +116,20 @@ mod tests {
         for started in futures::future::join_all(starts).await {
             started.unwrap();
         }
-        let auth = &parts.stores.auth;
+        let (auth, keys) = (&parts.stores.auth, &parts.stores.keys);
         let organization = auth.first_organization().await.unwrap().unwrap();
         assert_eq!(organization.name, "default");
-        let key = auth.key_by_hash(&credentials::hash(secret.expose())).await.unwrap().unwrap();
+        let key = keys.by_hash(&credentials::hash(secret.expose())).await.unwrap().unwrap();
         assert_eq!(key.organization, organization.id);
+        assert_eq!(key.scopes, [Scope::Admin].into());
+        let presented = keys.look_up(&key.secret_hash).await.unwrap().unwrap();
+        assert_eq!(presented.role, Some(gantry_domain::role::Role::Admin));
+        assert_eq!(presented.user.unwrap().email.as_str(), ADMIN);
         ensure(&parts, Some(&secret)).await.unwrap();
 
         let second = Secret::new(credentials::new_api_key());
         ensure(&parts, Some(&second)).await.unwrap();
-        let key = auth.key_by_hash(&credentials::hash(second.expose())).await.unwrap().unwrap();
+        let key = keys.by_hash(&credentials::hash(second.expose())).await.unwrap().unwrap();
         assert_eq!(key.organization, organization.id, "a new key for the organization that is there");
     }
 

@@ -8,14 +8,16 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use gantry_api_types::worker::{HeartbeatAnswer, LeaseSignal, PROTOCOL_HEADER};
-use gantry_domain::id::{ClaimId, InstallationId, OrganizationId, WorkerId};
+use gantry_domain::id::{ClaimId, KeyId, OrganizationId, UserId, WorkerId};
+use gantry_domain::identity::ApiKey;
 use gantry_domain::spec::Pool;
+use gantry_domain::time::Timestamp;
 use gantry_producer::Producer;
 use gantry_producer::background::dispatcher::Dispatcher;
 use gantry_producer::worker_tokens::WorkerTokens;
 use gantry_service_kit::config::Secret;
 use gantry_service_kit::shutdown::Shutdown;
-use gantry_store::{ApiKey, AuthStore, Bootstrap, Organization, Result as StoreResult, Stores};
+use gantry_store::{ApiKeyStore, Changed, Page, Presented, Result as StoreResult, Stores};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -265,40 +267,52 @@ async fn a_replica_about_to_end_is_not_ready_and_still_serves() {
 
 /// A store in which another replica revokes every key at some moment.
 struct Revoking {
-    auth: Arc<dyn AuthStore>,
+    keys: Arc<dyn ApiKeyStore>,
     revoked: Arc<AtomicBool>,
 }
 
-#[async_trait]
-impl AuthStore for Revoking {
-    async fn installation(&self) -> StoreResult<InstallationId> {
-        self.auth.installation().await
-    }
-
-    async fn bootstrap(&self, first: &Bootstrap) -> StoreResult<bool> {
-        self.auth.bootstrap(first).await
-    }
-
-    async fn first_organization(&self) -> StoreResult<Option<Organization>> {
-        self.auth.first_organization().await
-    }
-
-    async fn organization(&self, id: OrganizationId) -> StoreResult<Option<Organization>> {
-        self.auth.organization(id).await
-    }
-
-    async fn key_by_hash(&self, hash: &[u8; 32]) -> StoreResult<Option<ApiKey>> {
-        let key = self.auth.key_by_hash(hash).await?;
+impl Revoking {
+    fn as_it_is(&self, key: ApiKey) -> ApiKey {
         let revoked = self.revoked.load(Ordering::SeqCst);
-        Ok(key.map(|key| ApiKey { revoked_at: revoked.then_some(crate::installation::T0), ..key }))
+        ApiKey { revoked_at: revoked.then_some(crate::installation::T0), ..key }
+    }
+}
+
+#[async_trait]
+impl ApiKeyStore for Revoking {
+    async fn add(&self, key: &ApiKey) -> StoreResult<()> {
+        self.keys.add(key).await
     }
 
-    async fn add_key(&self, key: &ApiKey) -> StoreResult<()> {
-        self.auth.add_key(key).await
+    async fn by_hash(&self, hash: &[u8; 32]) -> StoreResult<Option<ApiKey>> {
+        Ok(self.keys.by_hash(hash).await?.map(|key| self.as_it_is(key)))
     }
 
-    async fn check(&self) -> StoreResult<()> {
-        self.auth.check().await
+    async fn look_up(&self, hash: &[u8; 32]) -> StoreResult<Option<Presented<ApiKey>>> {
+        let presented = self.keys.look_up(hash).await?;
+        Ok(presented.map(|found| Presented { credential: self.as_it_is(found.credential), ..found }))
+    }
+
+    async fn get(&self, organization: OrganizationId, id: KeyId) -> StoreResult<Option<ApiKey>> {
+        Ok(self.keys.get(organization, id).await?.map(|key| self.as_it_is(key)))
+    }
+
+    async fn list(
+        &self,
+        organization: OrganizationId,
+        owner: Option<UserId>,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> StoreResult<Page<ApiKey, KeyId>> {
+        self.keys.list(organization, owner, after, limit).await
+    }
+
+    async fn update(&self, next: &ApiKey) -> StoreResult<Changed<ApiKey>> {
+        self.keys.update(next).await
+    }
+
+    async fn used(&self, id: KeyId, at: Timestamp) -> StoreResult<()> {
+        self.keys.used(id, at).await
     }
 }
 
@@ -307,7 +321,7 @@ async fn a_revoked_key_ends_within_five_seconds_quiet_streams_included() {
     let revoked = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&revoked);
     let wrap = move |stores: Stores| Stores {
-        auth: Arc::new(Revoking { auth: stores.auth, revoked: switch }),
+        keys: Arc::new(Revoking { keys: stores.keys, revoked: switch }),
         ..stores
     };
     let installation = Installation::with(Wish { stores: Some(Box::new(wrap)), ..Wish::default() }).await;

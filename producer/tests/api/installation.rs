@@ -10,7 +10,9 @@ use futures::FutureExt as _;
 use gantry_api_types::run::{Run as RunView, Status};
 use gantry_blobs::{Blobs, ObjectBlobs};
 use gantry_bus::LocalBus;
-use gantry_domain::id::{KeyId, OrganizationId, RunId, UserId};
+use gantry_domain::id::{OrganizationId, RunId, UserId};
+use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
+use gantry_domain::permission::Scope;
 use gantry_domain::run::Run;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock as _, ManualClock, Timestamp};
@@ -24,7 +26,7 @@ use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::reconciler::Reconciler;
 use gantry_service_kit::shutdown::Shutdown;
 use gantry_store::sqlite::{self, SqliteOptions};
-use gantry_store::{ApiKey, Bootstrap, Organization, Stores, User};
+use gantry_store::{Bootstrap, Stores};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -140,16 +142,20 @@ impl Installation {
         let mut stores =
             sqlite::open(SqliteOptions::new(directory.path().join("gantry.db"))).unwrap().stores();
         let (organization, key) = (OrganizationId::new(), credentials::new_api_key());
+        let password = PasswordHash::from_phc("none");
+        let user = User::new(UserId::new(), "admin@localhost".parse().unwrap(), String::new(), password, T0);
         let first = Bootstrap {
-            organization: Organization { id: organization, name: "default".to_owned(), created_at: T0 },
-            user: User {
-                id: UserId::new(),
+            organization: Organization::found(organization, "default".to_owned(), user.id, T0),
+            key: ApiKey::new(
                 organization,
-                email: "admin@localhost".to_owned(),
-                password_hash: "none".to_owned(),
-                created_at: T0,
-            },
-            key: api_key(organization, &key),
+                user.id,
+                "first",
+                [Scope::Admin],
+                credentials::hash(&key),
+                credentials::shown_prefix(&key),
+                T0,
+            ),
+            user,
         };
         assert!(stores.auth.bootstrap(&first).await.unwrap());
         if let Some(wrap) = wish.stores {
@@ -215,7 +221,7 @@ impl Installation {
     /// Another organization, by its key.
     pub async fn stranger(&self) -> String {
         let key = credentials::new_api_key();
-        self.stores.auth.add_key(&api_key(OrganizationId::new(), &key)).await.unwrap();
+        self.stores.keys.add(&api_key(OrganizationId::new(), &key)).await.unwrap();
         key
     }
 
@@ -316,12 +322,6 @@ async fn replica(config: &ProducerConfig, parts: &Parts) -> Producer {
 }
 
 pub fn api_key(organization: OrganizationId, secret: &str) -> ApiKey {
-    ApiKey {
-        id: KeyId::new(),
-        organization,
-        name: "a key".to_owned(),
-        secret_hash: credentials::hash(secret),
-        created_at: T0,
-        revoked_at: None,
-    }
+    let (hash, prefix) = (credentials::hash(secret), credentials::shown_prefix(secret));
+    ApiKey::new(organization, UserId::new(), "a key", [Scope::Admin], hash, prefix, T0)
 }

@@ -90,7 +90,7 @@ async fn a_key_and_its_organization_have_limits_of_their_own() {
         limited(RateLimitConfig { organization: per_minute(5, 5), key: per_minute(3, 3) }).await;
     let colleague = gantry_producer::services::credentials::new_api_key();
     let colleague_key = api_key(installation.organization, &colleague);
-    installation.stores.auth.add_key(&colleague_key).await.unwrap();
+    installation.stores.keys.add(&colleague_key).await.unwrap();
     let stranger = installation.stranger().await;
     for _ in 0..3 {
         post(&installation, &installation.key).await.expect(202);

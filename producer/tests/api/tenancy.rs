@@ -145,7 +145,7 @@ async fn only_what_is_documented_as_open_is_open() {
     let revoked = credentials::new_api_key();
     let mut record = api_key(installation.organization, &revoked);
     record.revoked_at = Some(installation.now());
-    installation.stores.auth.add_key(&record).await.unwrap();
+    installation.stores.keys.add(&record).await.unwrap();
     let key = &installation.key;
     let refused = [
         None,

@@ -8,7 +8,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use gantry_blobs::{Blobs, ObjectBlobs};
 use gantry_bus::LocalBus;
-use gantry_domain::id::{ClaimId, DispatchId, KeyId, OrganizationId, RunId, UserId, WorkerId};
+use gantry_domain::id::{ClaimId, DispatchId, OrganizationId, RunId, UserId, WorkerId};
+use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
+use gantry_domain::permission::Scope;
 use gantry_domain::run::{Claimed, Lease, LeaseToken, Run};
 use gantry_domain::time::{Clock as _, SystemClock};
 use gantry_producer::Producer;
@@ -19,7 +21,7 @@ use gantry_queue::EmbeddedQueue;
 use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::shutdown::Shutdown;
 use gantry_store::sqlite::{self, SqliteOptions};
-use gantry_store::{ApiKey, Bootstrap, Durability, Organization, Stores, Transition, User};
+use gantry_store::{Bootstrap, Durability, Stores, Transition};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -87,23 +89,20 @@ impl Setup {
     pub async fn over(directory: TempDir, limits: LimitConfig, blobs: Arc<dyn Blobs>) -> Self {
         let stores = sqlite::open(SqliteOptions::new(directory.path().join("gantry.db"))).unwrap().stores();
         let (now, organization, key) = (SystemClock.now(), OrganizationId::new(), credentials::new_api_key());
+        let password = PasswordHash::from_phc("none");
+        let user = User::new(UserId::new(), "admin@localhost".parse().unwrap(), String::new(), password, now);
         let first = Bootstrap {
-            organization: Organization { id: organization, name: "default".to_owned(), created_at: now },
-            user: User {
-                id: UserId::new(),
+            organization: Organization::found(organization, "default".to_owned(), user.id, now),
+            key: ApiKey::new(
                 organization,
-                email: "admin@localhost".to_owned(),
-                password_hash: "none".to_owned(),
-                created_at: now,
-            },
-            key: ApiKey {
-                id: KeyId::new(),
-                organization,
-                name: "first".to_owned(),
-                secret_hash: credentials::hash(&key),
-                created_at: now,
-                revoked_at: None,
-            },
+                user.id,
+                "first",
+                [Scope::Admin],
+                credentials::hash(&key),
+                credentials::shown_prefix(&key),
+                now,
+            ),
+            user,
         };
         assert!(stores.auth.bootstrap(&first).await.unwrap());
         let parts = Parts {
@@ -122,15 +121,16 @@ impl Setup {
     /// The same producer as somebody of another organization finds it.
     pub async fn as_stranger(&mut self) {
         let stranger = credentials::new_api_key();
-        let key = ApiKey {
-            id: KeyId::new(),
-            organization: OrganizationId::new(),
-            name: "another".to_owned(),
-            secret_hash: credentials::hash(&stranger),
-            created_at: SystemClock.now(),
-            revoked_at: None,
-        };
-        self.stores.auth.add_key(&key).await.unwrap();
+        let key = ApiKey::new(
+            OrganizationId::new(),
+            UserId::new(),
+            "another",
+            [Scope::Admin],
+            credentials::hash(&stranger),
+            credentials::shown_prefix(&stranger),
+            SystemClock.now(),
+        );
+        self.stores.keys.add(&key).await.unwrap();
         self.key = stranger;
     }
 

@@ -16,8 +16,10 @@ use gantry_api_types::log::{LogEvent, encode_batch};
 use gantry_blobs::{Blobs, ObjectBlobs};
 use gantry_bus::{Bus, Heard, LocalBus, Topic};
 use gantry_domain::event::Event;
-use gantry_domain::id::{KeyId, OrganizationId, RunId, UserId, WorkerId};
+use gantry_domain::id::{OrganizationId, RunId, UserId, WorkerId};
+use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
 use gantry_domain::log::{LogChunk, LogStream, Segment};
+use gantry_domain::permission::Scope;
 use gantry_domain::run::Run;
 use gantry_domain::time::{Clock as _, SystemClock, Timestamp};
 use gantry_producer::Producer;
@@ -28,7 +30,7 @@ use gantry_queue::{Consumer, EmbeddedQueue, Queue as _};
 use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::shutdown::{Shutdown, TaskGroup};
 use gantry_store::sqlite::{self, SqliteOptions};
-use gantry_store::{ApiKey, Bootstrap, Organization, Stores, User};
+use gantry_store::{Bootstrap, Stores};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -130,23 +132,20 @@ impl Harness {
         let directory = tempfile::tempdir().unwrap();
         let stores = sqlite::open(SqliteOptions::new(directory.path().join("gantry.db"))).unwrap().stores();
         let (now, organization, key) = (SystemClock.now(), OrganizationId::new(), credentials::new_api_key());
+        let password = PasswordHash::from_phc("none");
+        let user = User::new(UserId::new(), "admin@localhost".parse().unwrap(), String::new(), password, now);
         let first = Bootstrap {
-            organization: Organization { id: organization, name: "default".to_owned(), created_at: now },
-            user: User {
-                id: UserId::new(),
+            organization: Organization::found(organization, "default".to_owned(), user.id, now),
+            key: ApiKey::new(
                 organization,
-                email: "admin@localhost".to_owned(),
-                password_hash: "none".to_owned(),
-                created_at: now,
-            },
-            key: ApiKey {
-                id: KeyId::new(),
-                organization,
-                name: "first".to_owned(),
-                secret_hash: credentials::hash(&key),
-                created_at: now,
-                revoked_at: None,
-            },
+                user.id,
+                "first",
+                [Scope::Admin],
+                credentials::hash(&key),
+                credentials::shown_prefix(&key),
+                now,
+            ),
+            user,
         };
         assert!(stores.auth.bootstrap(&first).await.unwrap());
         let queue = Arc::new(EmbeddedQueue::new());
@@ -195,15 +194,16 @@ impl Harness {
     /// A key of another organization.
     pub async fn stranger(&self) -> String {
         let secret = credentials::new_api_key();
-        let key = ApiKey {
-            id: KeyId::new(),
-            organization: OrganizationId::new(),
-            name: "another".to_owned(),
-            secret_hash: credentials::hash(&secret),
-            created_at: SystemClock.now(),
-            revoked_at: None,
-        };
-        self.stores.auth.add_key(&key).await.unwrap();
+        let key = ApiKey::new(
+            OrganizationId::new(),
+            UserId::new(),
+            "another",
+            [Scope::Admin],
+            credentials::hash(&secret),
+            credentials::shown_prefix(&secret),
+            SystemClock.now(),
+        );
+        self.stores.keys.add(&key).await.unwrap();
         secret
     }
 

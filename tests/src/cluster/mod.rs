@@ -14,12 +14,13 @@ use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use gantry_api_types::fleet::WorkerStatus;
 use gantry_client::{ApiClient, RunFilter, Transport};
-use gantry_domain::id::{DispatchId, KeyId, OrganizationId, RunId};
+use gantry_domain::id::{DispatchId, OrganizationId, RunId, UserId};
+use gantry_domain::identity::ApiKey;
+use gantry_domain::permission::Scope;
 use gantry_domain::run::RunState;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock as _, SystemClock};
 use gantry_queue::{Queue as _, RabbitOptions, RabbitQueue};
-use gantry_store::ApiKey;
 use gantry_store::mongo::{MongoOptions, MongoStores};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
@@ -296,16 +297,10 @@ impl Cluster {
         let stores = self.store().await?;
         let key = binary::new_api_key()?;
         let secret_hash = gantry_producer::services::credentials::hash(&key);
-        let (id, organization, created_at) = (KeyId::new(), OrganizationId::new(), SystemClock.now());
-        let record = ApiKey {
-            id,
-            organization,
-            name: "another".to_owned(),
-            secret_hash,
-            created_at,
-            revoked_at: None,
-        };
-        stores.stores().auth.add_key(&record).await?;
+        let (organization, owner, now) = (OrganizationId::new(), UserId::new(), SystemClock.now());
+        let prefix = gantry_producer::services::credentials::shown_prefix(&key);
+        let record = ApiKey::new(organization, owner, "another", [Scope::Admin], secret_hash, prefix, now);
+        stores.stores().keys.add(&record).await?;
         stores.close().await;
         Ok(ApiClient::new(Transport::http(&format!("http://{}", self.front.address()))?, &key))
     }

@@ -50,6 +50,33 @@ pub enum KeyRefused {
 }
 
 impl ApiKey {
+    /// A new key that lasts until somebody ends it.
+    pub fn new(
+        organization: OrganizationId,
+        owner: UserId,
+        name: impl Into<String>,
+        scopes: impl IntoIterator<Item = Scope>,
+        secret_hash: SecretHash,
+        prefix: String,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id: KeyId::new(),
+            version: 1,
+            organization,
+            owner,
+            name: name.into(),
+            scopes: scopes.into_iter().collect(),
+            secret_hash,
+            prefix,
+            created_at: now,
+            expires_at: None,
+            rotated_at: None,
+            revoked_at: None,
+            last_used_at: None,
+        }
+    }
+
     /// Whether the key itself works, whatever became of its owner.
     pub fn check(&self, now: Timestamp) -> Result<(), KeyRefused> {
         if self.revoked_at.is_some() {
@@ -111,21 +138,10 @@ mod tests {
     }
 
     fn key(owner: &User) -> ApiKey {
-        ApiKey {
-            id: KeyId::new(),
-            version: 1,
-            organization: OrganizationId::new(),
-            owner: owner.id,
-            name: "ci".into(),
-            scopes: [Scope::RunsWrite].into(),
-            secret_hash: [1; 32],
-            prefix: "gantry_12".into(),
-            created_at: at(0),
-            expires_at: Some(at(100)),
-            rotated_at: None,
-            revoked_at: None,
-            last_used_at: Some(at(5)),
-        }
+        let scopes = [Scope::RunsWrite];
+        let prefix = "gantry_12".into();
+        let key = ApiKey::new(OrganizationId::new(), owner.id, "ci", scopes, [1; 32], prefix, at(0));
+        ApiKey { expires_at: Some(at(100)), ..key }
     }
 
     #[test]

@@ -13,21 +13,8 @@ use super::people::{added, founded, put, user};
 use crate::{Bootstrap, Changed, Stores};
 
 pub fn key(organization: OrganizationId, owner: UserId, secret: u8) -> ApiKey {
-    ApiKey {
-        id: KeyId::new(),
-        version: 1,
-        organization,
-        owner,
-        name: "first".into(),
-        scopes: [Scope::Admin].into(),
-        secret_hash: [secret; 32],
-        prefix: "gantry_0a1b".into(),
-        created_at: at(1),
-        expires_at: None,
-        rotated_at: None,
-        revoked_at: None,
-        last_used_at: None,
-    }
+    let prefix = "gantry_0a1b".into();
+    ApiKey::new(organization, owner, "first", [Scope::Admin], [secret; 32], prefix, at(1))
 }
 
 fn first(secret: u8) -> Bootstrap {

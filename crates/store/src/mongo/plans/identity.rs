@@ -1,7 +1,5 @@
 //! Everything that the traits of people, organizations and credentials can be asked.
 
-use std::collections::BTreeSet;
-
 use gantry_domain::id::{AuditId, InvitationId, KeyId, OrganizationId, SessionId, UserId};
 use gantry_domain::identity::invitation::Invite;
 use gantry_domain::identity::lockout::Subject;
@@ -58,21 +56,8 @@ async fn people(stores: &Stores) -> OrganizationId {
 async fn credentials(stores: &Stores, organization: OrganizationId) {
     let owner = UserId::new();
     for number in 0..MANY {
-        let key = ApiKey {
-            id: KeyId::new(),
-            version: 1,
-            organization,
-            owner,
-            name: "x".into(),
-            scopes: BTreeSet::new(),
-            secret_hash: [100 + number; 32],
-            prefix: String::new(),
-            created_at: at(1),
-            expires_at: None,
-            rotated_at: None,
-            revoked_at: None,
-            last_used_at: None,
-        };
+        let prefix = String::new();
+        let key = ApiKey::new(organization, owner, "x", [], [100 + number; 32], prefix, at(1));
         stores.keys.add(&key).await.unwrap();
         stores.keys.used(key.id, at(5)).await.unwrap();
         stores.keys.get(organization, key.id).await.unwrap();
