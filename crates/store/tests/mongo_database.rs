@@ -6,12 +6,15 @@ mod mongo_server;
 
 use std::collections::BTreeSet;
 
-use gantry_domain::id::OrganizationId;
-use gantry_store::StoreError;
-use gantry_store::contract::fixtures::{accepted, find, ids, queued};
+use gantry_domain::id::{KeyId, OrganizationId, UserId};
+use gantry_domain::identity::Member;
+use gantry_domain::role::Role;
+use gantry_store::contract::fixtures::{accepted, at, find, ids, queued};
 use gantry_store::mongo::connect;
+use gantry_store::{Changed, StoreError};
 use mongo_server::TestDatabase;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused() {
@@ -110,4 +113,66 @@ async fn runs_in_a_sleeping_lane_are_found() {
     assert_eq!(find(&stores, sleeping.id).await.version, 2);
     another.close().await;
     mongo.close().await;
+}
+
+/// A database of version 1, in which the first start broke off before it made the user and the key: users belonged to one
+/// organization, and keys to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_from_before_people_had_roles_is_brought_over() {
+    let database = TestDatabase::new();
+    let raw = database.raw().await;
+    let (organization, user, other) = (OrganizationId::new(), UserId::new(), OrganizationId::new());
+    let keys = [KeyId::new(), KeyId::new(), KeyId::new()];
+    let time = |seconds| DateTime::from_millis(at(seconds).as_millis());
+    let hash = |byte: u8| Binary { subtype: BinarySubtype::Generic, bytes: vec![byte; 32] };
+    let key = |i: usize, organization: OrganizationId| {
+        let revoked = if i == 1 { time(9).into() } else { Bson::Null };
+        doc! {
+            "_id": keys[i].to_string(), "organization": organization.to_string(), "name": "local",
+            "secret_hash": hash(i as u8), "created_at": time(3), "revoked_at": revoked,
+        }
+    };
+    let old = doc! { "_id": organization.to_string(), "name": "default", "created_at": time(1) };
+    let begun = doc! {
+        "_id": "bootstrap", "done": false, "organization": &old, "key": key(0, organization),
+        "user": {
+            "_id": user.to_string(), "organization": organization.to_string(), "email": "Admin@localhost",
+            "password_hash": "$x", "created_at": time(2),
+        },
+    };
+    let documents = |name: &str| raw.collection::<Document>(name);
+    documents("settings").insert_many([doc! { "_id": "schema", "version": 1 }, begun]).await.unwrap();
+    documents("organizations").insert_one(old).await.unwrap();
+    documents("api_keys").insert_many([key(1, organization), key(2, other)]).await.unwrap();
+
+    // Several replicas start, and later another one.
+    let mut started = futures::future::join_all((0..3).map(|_| database.connect())).await;
+    started.push(database.connect().await);
+    for mongo in started {
+        let stores = mongo.stores();
+        let first = stores.auth.first_organization().await.unwrap().unwrap();
+        assert_eq!((first.id, first.name.as_str(), first.created_at), (organization, "default", at(1)));
+        assert_eq!(first.members(), [Member { user, role: Role::Admin, since: at(2) }]);
+        assert_eq!(stores.organizations.of_user(user).await.unwrap(), std::slice::from_ref(&first));
+        let admin = stores.users.by_email(&"admin@localhost".parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((admin.id, admin.password.as_str(), admin.created_at), (user, "$x", at(2)));
+        let key = stores.keys.look_up(&[0; 32]).await.unwrap().unwrap();
+        assert_eq!((key.user.as_ref(), key.role), (Some(&admin), Some(Role::Admin)));
+        assert_eq!((key.credential.id, key.credential.created_at), (keys[0], at(3)));
+        assert!(key.credential.permissions(key.user.as_ref(), key.role, at(5)).is_ok());
+        let revoked = stores.keys.by_hash(&[1; 32]).await.unwrap().unwrap();
+        assert_eq!(revoked.revoked_at, Some(at(9)));
+        let nobodys = stores.keys.look_up(&[2; 32]).await.unwrap().unwrap();
+        assert_eq!((nobodys.credential.organization, nobodys.user, nobodys.role), (other, None, None));
+        // What was brought over changes like anything else.
+        assert_eq!(stores.users.update(&admin.rename("Ann".into())).await.unwrap(), Changed::Updated);
+        assert_eq!(
+            stores.organizations.update(&first.rename("default".into())).await.unwrap(),
+            Changed::Updated
+        );
+        mongo.close().await;
+    }
+    let settings = documents("settings");
+    let done = settings.find_one(doc! { "_id": "bootstrap" }).await.unwrap().unwrap();
+    assert!(done.get_bool("done").unwrap() && !done.contains_key("user"), "{done}");
 }

@@ -5,12 +5,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use gantry_domain::id::OrganizationId;
+use gantry_domain::id::{KeyId, OrganizationId, UserId};
+use gantry_domain::identity::{Member, Organization};
+use gantry_domain::permission::Permission;
+use gantry_domain::role::Role;
 use gantry_domain::run::Hold;
 use gantry_domain::spec::Pool;
 use gantry_store::contract::fixtures::*;
 use gantry_store::sqlite::{self, SqliteOptions, SqliteStores};
-use gantry_store::{Durability, ListFilter, StoreError, Transition};
+use gantry_store::{Changed, Durability, ListFilter, StoreError, Transition};
 
 fn open(path: &Path) -> Result<SqliteStores, StoreError> {
     sqlite::open(SqliteOptions::new(path))
@@ -249,4 +252,70 @@ async fn the_write_ahead_log_stays_bounded_under_load() {
     let megabytes = longest >> 20;
     println!("the log grew to {megabytes} MB");
     assert!((4..=160).contains(&megabytes), "300 MB were written, the log grew to {megabytes} MB");
+}
+
+/// A file of version 2: users belonged to one organization, and keys to nobody.
+#[tokio::test]
+async fn a_file_from_before_people_had_roles_is_brought_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gantry.db");
+    let (organization, user, other) = (OrganizationId::new(), UserId::new(), OrganizationId::new());
+    let keys = [KeyId::new(), KeyId::new(), KeyId::new()];
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute_batch(include_str!("../src/sqlite/migrations/0001_first.sql")).unwrap();
+    file.execute_batch(include_str!("../src/sqlite/migrations/0002_set_aside.sql")).unwrap();
+    file.pragma_update(None, "user_version", 2).unwrap();
+    let id = |bits: u128| bits.to_be_bytes();
+    file.execute(
+        "INSERT INTO organizations (id, name, created_at) VALUES (?1, 'Söhne \"& Co\"', ?2)",
+        rusqlite::params![id(organization.as_u128()), at(1).as_millis()],
+    )
+    .unwrap();
+    file.execute(
+        "INSERT INTO users (id, organization, email, password_hash, created_at) VALUES (?1, ?2, 'Admin@Localhost', '$x', ?3)",
+        rusqlite::params![id(user.as_u128()), id(organization.as_u128()), at(2).as_millis()],
+    )
+    .unwrap();
+    for (i, key) in keys.iter().enumerate() {
+        let tenant = if i == 2 { other } else { organization };
+        let revoked = (i == 1).then_some(at(9).as_millis());
+        file.execute(
+            "INSERT INTO api_keys (id, organization, name, secret_hash, created_at, revoked_at) VALUES (?1, ?2, 'local', ?3, ?4, ?5)",
+            rusqlite::params![id(key.as_u128()), id(tenant.as_u128()), [i as u8; 32], at(3).as_millis(), revoked],
+        )
+        .unwrap();
+    }
+    drop(file);
+
+    // And once more: the second time there is nothing to do.
+    for _ in 0..2 {
+        let sqlite = open(&path).unwrap();
+        let stores = sqlite.stores();
+        let first = stores.auth.first_organization().await.unwrap().unwrap();
+        assert_eq!(
+            (first.id, first.name.as_str(), first.created_at),
+            (organization, "Söhne \"& Co\"", at(1))
+        );
+        assert_eq!(first.members(), [Member { user, role: Role::Admin, since: at(2) }]);
+        assert_eq!(stores.organizations.of_user(user).await.unwrap(), std::slice::from_ref(&first));
+        let admin = stores.users.by_email(&"admin@localhost".parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((admin.id, admin.password.as_str(), admin.created_at), (user, "$x", at(2)));
+        let key = stores.keys.look_up(&[0; 32]).await.unwrap().unwrap();
+        assert_eq!((key.user.as_ref(), key.role), (Some(&admin), Some(Role::Admin)));
+        assert_eq!((key.credential.id, key.credential.created_at), (keys[0], at(3)));
+        let all = key.credential.permissions(key.user.as_ref(), key.role, at(5)).unwrap();
+        assert!(all.contains(Permission::MembersManage));
+        let revoked = stores.keys.by_hash(&[1; 32]).await.unwrap().unwrap();
+        assert_eq!(revoked.revoked_at, Some(at(9)));
+        let nobodys = stores.keys.look_up(&[2; 32]).await.unwrap().unwrap();
+        assert_eq!((nobodys.credential.organization, nobodys.user, nobodys.role), (other, None, None));
+        // What was brought over changes like anything else.
+        let next = admin.rename("Ann".into());
+        assert_eq!(stores.users.update(&next).await.unwrap(), Changed::Updated);
+        assert_eq!(stores.users.update(&next.rename(String::new())).await.unwrap(), Changed::Updated);
+        assert_eq!(stores.organizations.update(&first.rename("x".into())).await.unwrap(), Changed::Updated);
+        let back = Organization { version: first.version + 2, ..first };
+        assert_eq!(stores.organizations.update(&back).await.unwrap(), Changed::Updated);
+        sqlite.close().await;
+    }
 }

@@ -3,6 +3,8 @@
 mod audit;
 mod credentials;
 mod people;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use audit::{decode_entry, encode_entry};
 pub(crate) use credentials::{
