@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gantry_domain::id::{KeyId, OrganizationId, UserId};
-use gantry_domain::identity::{Member, Organization};
+use gantry_domain::identity::Member;
 use gantry_domain::permission::Permission;
 use gantry_domain::role::Role;
 use gantry_domain::run::Hold;
@@ -313,8 +313,9 @@ async fn a_file_from_before_people_had_roles_is_brought_over() {
         let next = admin.rename("Ann".into());
         assert_eq!(stores.users.update(&next).await.unwrap(), Changed::Updated);
         assert_eq!(stores.users.update(&next.rename(String::new())).await.unwrap(), Changed::Updated);
-        assert_eq!(stores.organizations.update(&first.rename("x".into())).await.unwrap(), Changed::Updated);
-        let back = Organization { version: first.version + 2, ..first };
+        let renamed = first.rename("x".into());
+        assert_eq!(stores.organizations.update(&renamed).await.unwrap(), Changed::Updated);
+        let back = renamed.rename(first.name);
         assert_eq!(stores.organizations.update(&back).await.unwrap(), Changed::Updated);
         sqlite.close().await;
     }
