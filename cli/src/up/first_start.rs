@@ -1,10 +1,8 @@
 //! The first start: the organization `default`, its admin, and an API key; printed once.
 
-use gantry_domain::id::{OrganizationId, UserId};
-use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
-use gantry_domain::permission::Scope;
+use gantry_domain::identity::{ApiKey, PasswordHash};
 use gantry_domain::time::Clock;
-use gantry_producer::services::credentials;
+use gantry_producer::services::{credentials, founding};
 use gantry_store::{Bootstrap, Stores};
 
 use crate::data_dir::{Credentials, DataDir};
@@ -34,23 +32,18 @@ pub async fn ensure(
     }
     let now = clock.now();
     let secret = credentials::new_api_key();
-    let key = |organization: &Organization| {
-        let owner = organization.admins().next().unwrap_or(UserId::from_u128(0));
-        let (hash, prefix) = (credentials::hash(&secret), credentials::shown_prefix(&secret));
-        ApiKey::new(organization.id, owner, "local", [Scope::Admin], hash, prefix, now)
-    };
     let first = match stores.auth.first_organization().await? {
         // The credentials were removed, or the process died before it wrote them.
         Some(organization) => {
-            stores.keys.add(&key(&organization)).await?;
+            stores.keys.add(&founding::key(&organization, "local", &secret, now)).await?;
             None
         }
         None => {
             let password = password();
             let hash = PasswordHash::from_phc(credentials::hash_password(&password)?);
-            let user = User::new(UserId::new(), ADMIN.parse()?, String::new(), hash, now);
-            let organization = Organization::found(OrganizationId::new(), "default".to_owned(), user.id, now);
-            stores.auth.bootstrap(&Bootstrap { key: key(&organization), organization, user }).await?;
+            let first = founding::begin("default", ADMIN.parse()?, hash, &secret, now);
+            let key = ApiKey { name: "local".to_owned(), ..first.key };
+            stores.auth.bootstrap(&Bootstrap { key, ..first }).await?;
             Some(FirstStart { email: ADMIN, password })
         }
     };

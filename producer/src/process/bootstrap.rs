@@ -1,14 +1,12 @@
 //! The first start of a deployment: the organization `default` and the key that was configured. Any number of replicas may
 //! do this at once, and every start does it again.
 
-use gantry_domain::id::{KeyId, OrganizationId, UserId};
-use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
-use gantry_domain::permission::Scope;
-use gantry_domain::time::Timestamp;
+use gantry_domain::id::KeyId;
+use gantry_domain::identity::{ApiKey, Organization, PasswordHash};
 use gantry_service_kit::config::Secret;
 use gantry_store::{ApiKeyStore, Bootstrap};
 
-use crate::services::credentials;
+use crate::services::{credentials, founding};
 use crate::state::Parts;
 
 const ADMIN: &str = "admin@localhost";
@@ -25,23 +23,18 @@ pub async fn ensure(parts: &Parts, key: Option<&Secret>) -> anyhow::Result<()> {
         }
         return Ok(());
     };
-    let secret_hash = credentials::hash(key.expose());
-    let now = parts.clock.now();
-    let key = |organization: &Organization| {
-        let owner = organization.admins().next().unwrap_or(UserId::from_u128(0));
-        let prefix = credentials::shown_prefix(key.expose());
-        let scopes = [Scope::Admin];
-        let key = ApiKey::new(organization.id, owner, "bootstrap", scopes, secret_hash, prefix, now);
-        ApiKey { id: id_of(&secret_hash), ..key }
-    };
+    let (secret, now) = (key.expose(), parts.clock.now());
+    let named = |key: ApiKey| ApiKey { id: id_of(&key.secret_hash), name: "bootstrap".to_owned(), ..key };
+    let key = |organization: &Organization| named(founding::key(organization, "bootstrap", secret, now));
     if let Some(organization) = auth.first_organization().await? {
         return add(keys, &key(&organization)).await;
     }
-    let (organization, user) = first(now)?;
-    let id = organization.id;
-    let first = Bootstrap { key: key(&organization), organization, user };
+    // Nobody knows it: who signs in with a password has to set one first.
+    let password = PasswordHash::from_phc(credentials::hash_password(&credentials::new_token())?);
+    let first = founding::begin("default", ADMIN.parse()?, password, secret, now);
+    let first = Bootstrap { key: named(first.key), ..first };
     if auth.bootstrap(&first).await? {
-        tracing::info!(org.id = %id, "first start: made the organization `default` and its key");
+        tracing::info!(org.id = %first.organization.id, "first start: made the organization `default` and its key");
         return Ok(());
     }
     // Another replica was faster.
@@ -74,20 +67,13 @@ fn id_of(secret_hash: &[u8; 32]) -> KeyId {
     KeyId::from_u128(u128::from_be_bytes(bits))
 }
 
-/// The organization `default` and its admin.
-fn first(now: Timestamp) -> anyhow::Result<(Organization, User)> {
-    // Nobody knows it: who signs in with a password has to set one first.
-    let password = PasswordHash::from_phc(credentials::hash_password(&credentials::new_token())?);
-    let user = User::new(UserId::new(), ADMIN.parse()?, String::new(), password, now);
-    Ok((Organization::found(OrganizationId::new(), "default".to_owned(), user.id, now), user))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use gantry_blobs::ObjectBlobs;
     use gantry_bus::LocalBus;
+    use gantry_domain::permission::Scope;
     use gantry_domain::time::SystemClock;
     use gantry_queue::EmbeddedQueue;
     use gantry_ratelimit::LocalLimiter;

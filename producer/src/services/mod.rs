@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod environment;
 pub mod finish;
 pub mod fleet;
+pub mod founding;
 pub mod heartbeat;
 pub mod idempotency;
 pub mod overview;

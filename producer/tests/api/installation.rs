@@ -10,23 +10,22 @@ use futures::FutureExt as _;
 use gantry_api_types::run::{Run as RunView, Status};
 use gantry_blobs::{Blobs, ObjectBlobs};
 use gantry_bus::LocalBus;
-use gantry_domain::id::{OrganizationId, RunId, UserId};
-use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
-use gantry_domain::permission::Scope;
+use gantry_domain::id::{OrganizationId, RunId};
+use gantry_domain::identity::{ApiKey, Organization, PasswordHash};
 use gantry_domain::run::Run;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock as _, ManualClock, Timestamp};
 use gantry_producer::Producer;
 use gantry_producer::background::dispatcher::Dispatcher;
 use gantry_producer::config::ProducerConfig;
-use gantry_producer::services::credentials;
+use gantry_producer::services::{credentials, founding};
 use gantry_producer::state::{App, Parts};
 use gantry_queue::{EmbeddedQueue, Queue, RunMessage};
 use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::reconciler::Reconciler;
 use gantry_service_kit::shutdown::Shutdown;
+use gantry_store::Stores;
 use gantry_store::sqlite::{self, SqliteOptions};
-use gantry_store::{Bootstrap, Stores};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -45,6 +44,7 @@ pub struct Installation {
     pub queue: EmbeddedQueue,
     pub clock: ManualClock,
     pub organization: OrganizationId,
+    founded: Organization,
     pub key: String,
     pub directory: TempDir,
 }
@@ -141,22 +141,10 @@ impl Installation {
         let directory = tempfile::tempdir().unwrap();
         let mut stores =
             sqlite::open(SqliteOptions::new(directory.path().join("gantry.db"))).unwrap().stores();
-        let (organization, key) = (OrganizationId::new(), credentials::new_api_key());
-        let password = PasswordHash::from_phc("none");
-        let user = User::new(UserId::new(), "admin@localhost".parse().unwrap(), String::new(), password, T0);
-        let first = Bootstrap {
-            organization: Organization::found(organization, "default".to_owned(), user.id, T0),
-            key: ApiKey::new(
-                organization,
-                user.id,
-                "first",
-                [Scope::Admin],
-                credentials::hash(&key),
-                credentials::shown_prefix(&key),
-                T0,
-            ),
-            user,
-        };
+        let key = credentials::new_api_key();
+        let (email, password) = ("admin@localhost".parse().unwrap(), PasswordHash::from_phc("none"));
+        let first = founding::begin("default", email, password, &key, T0);
+        let founded = first.organization.clone();
         assert!(stores.auth.bootstrap(&first).await.unwrap());
         if let Some(wrap) = wish.stores {
             stores = wrap(stores);
@@ -186,7 +174,8 @@ impl Installation {
             stores,
             queue,
             clock,
-            organization,
+            organization: founded.id,
+            founded,
             key,
             directory,
         }
@@ -221,8 +210,17 @@ impl Installation {
     /// Another organization, by its key.
     pub async fn stranger(&self) -> String {
         let key = credentials::new_api_key();
-        self.stores.keys.add(&api_key(OrganizationId::new(), &key)).await.unwrap();
+        let email = format!("{}@example.com", &key[7..]).parse().unwrap();
+        let other = founding::begin("another", email, PasswordHash::from_phc("none"), &key, T0);
+        assert!(self.stores.users.add(&other.user).await.unwrap());
+        self.stores.organizations.found(&other.organization).await.unwrap();
+        self.stores.keys.add(&other.key).await.unwrap();
         key
+    }
+
+    /// Another key of the organization's admin, not yet stored.
+    pub fn another_key(&self, secret: &str) -> ApiKey {
+        founding::key(&self.founded, "another", secret, T0)
     }
 
     /// A call with a key and a JSON body, if there is any.
@@ -319,9 +317,4 @@ impl Installation {
 
 async fn replica(config: &ProducerConfig, parts: &Parts) -> Producer {
     Producer::new(config.clone(), parts.clone(), WORKER_TOKEN, None, Shutdown::new()).await.unwrap()
-}
-
-pub fn api_key(organization: OrganizationId, secret: &str) -> ApiKey {
-    let (hash, prefix) = (credentials::hash(secret), credentials::shown_prefix(secret));
-    ApiKey::new(organization, UserId::new(), "a key", [Scope::Admin], hash, prefix, T0)
 }

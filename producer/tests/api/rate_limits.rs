@@ -7,7 +7,7 @@ use gantry_producer::config::RateLimitConfig;
 use gantry_ratelimit::Limit;
 use serde_json::{Value, json};
 
-use crate::installation::{Answer, Installation, api_key, spec};
+use crate::installation::{Answer, Installation, spec};
 use crate::problem::problem;
 use crate::worker::FakeWorker;
 
@@ -89,7 +89,7 @@ async fn a_key_and_its_organization_have_limits_of_their_own() {
     let installation =
         limited(RateLimitConfig { organization: per_minute(5, 5), key: per_minute(3, 3) }).await;
     let colleague = gantry_producer::services::credentials::new_api_key();
-    let colleague_key = api_key(installation.organization, &colleague);
+    let colleague_key = installation.another_key(&colleague);
     installation.stores.keys.add(&colleague_key).await.unwrap();
     let stranger = installation.stranger().await;
     for _ in 0..3 {

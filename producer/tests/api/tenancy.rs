@@ -11,7 +11,7 @@ use gantry_producer::services::credentials;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::installation::{Answer, Installation, WORKER_TOKEN, answer, api_key, spec, spec_with};
+use crate::installation::{Answer, Installation, WORKER_TOKEN, answer, spec, spec_with};
 use crate::problem::problem;
 use crate::worker::{FakeWorker, exited};
 
@@ -143,7 +143,7 @@ async fn only_what_is_documented_as_open_is_open() {
     let installation = Installation::new().await;
     let id = installation.accept(spec()).await;
     let revoked = credentials::new_api_key();
-    let mut record = api_key(installation.organization, &revoked);
+    let mut record = installation.another_key(&revoked);
     record.revoked_at = Some(installation.now());
     installation.stores.keys.add(&record).await.unwrap();
     let key = &installation.key;

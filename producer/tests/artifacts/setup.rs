@@ -8,20 +8,19 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use gantry_blobs::{Blobs, ObjectBlobs};
 use gantry_bus::LocalBus;
-use gantry_domain::id::{ClaimId, DispatchId, OrganizationId, RunId, UserId, WorkerId};
-use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
-use gantry_domain::permission::Scope;
+use gantry_domain::id::{ClaimId, DispatchId, RunId, WorkerId};
+use gantry_domain::identity::PasswordHash;
 use gantry_domain::run::{Claimed, Lease, LeaseToken, Run};
 use gantry_domain::time::{Clock as _, SystemClock};
 use gantry_producer::Producer;
 use gantry_producer::config::{LimitConfig, ProducerConfig};
-use gantry_producer::services::credentials;
+use gantry_producer::services::{credentials, founding};
 use gantry_producer::state::Parts;
 use gantry_queue::EmbeddedQueue;
 use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::shutdown::Shutdown;
 use gantry_store::sqlite::{self, SqliteOptions};
-use gantry_store::{Bootstrap, Durability, Stores, Transition};
+use gantry_store::{Durability, Stores, Transition};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -88,22 +87,9 @@ impl Setup {
 
     pub async fn over(directory: TempDir, limits: LimitConfig, blobs: Arc<dyn Blobs>) -> Self {
         let stores = sqlite::open(SqliteOptions::new(directory.path().join("gantry.db"))).unwrap().stores();
-        let (now, organization, key) = (SystemClock.now(), OrganizationId::new(), credentials::new_api_key());
-        let password = PasswordHash::from_phc("none");
-        let user = User::new(UserId::new(), "admin@localhost".parse().unwrap(), String::new(), password, now);
-        let first = Bootstrap {
-            organization: Organization::found(organization, "default".to_owned(), user.id, now),
-            key: ApiKey::new(
-                organization,
-                user.id,
-                "first",
-                [Scope::Admin],
-                credentials::hash(&key),
-                credentials::shown_prefix(&key),
-                now,
-            ),
-            user,
-        };
+        let (now, key) = (SystemClock.now(), credentials::new_api_key());
+        let (email, password) = ("admin@localhost".parse().unwrap(), PasswordHash::from_phc("none"));
+        let first = founding::begin("default", email, password, &key, now);
         assert!(stores.auth.bootstrap(&first).await.unwrap());
         let parts = Parts {
             stores: stores.clone(),
@@ -120,18 +106,13 @@ impl Setup {
 
     /// The same producer as somebody of another organization finds it.
     pub async fn as_stranger(&mut self) {
-        let stranger = credentials::new_api_key();
-        let key = ApiKey::new(
-            OrganizationId::new(),
-            UserId::new(),
-            "another",
-            [Scope::Admin],
-            credentials::hash(&stranger),
-            credentials::shown_prefix(&stranger),
-            SystemClock.now(),
-        );
-        self.stores.keys.add(&key).await.unwrap();
-        self.key = stranger;
+        let (now, key) = (SystemClock.now(), credentials::new_api_key());
+        let email = format!("{}@example.com", &key[7..]).parse().unwrap();
+        let other = founding::begin("another", email, PasswordHash::from_phc("none"), &key, now);
+        assert!(self.stores.users.add(&other.user).await.unwrap());
+        self.stores.organizations.found(&other.organization).await.unwrap();
+        self.stores.keys.add(&other.key).await.unwrap();
+        self.key = key;
     }
 
     /// Accepts a run and claims it.

@@ -16,21 +16,20 @@ use gantry_api_types::log::{LogEvent, encode_batch};
 use gantry_blobs::{Blobs, ObjectBlobs};
 use gantry_bus::{Bus, Heard, LocalBus, Topic};
 use gantry_domain::event::Event;
-use gantry_domain::id::{OrganizationId, RunId, UserId, WorkerId};
-use gantry_domain::identity::{ApiKey, Organization, PasswordHash, User};
+use gantry_domain::id::{OrganizationId, RunId, WorkerId};
+use gantry_domain::identity::PasswordHash;
 use gantry_domain::log::{LogChunk, LogStream, Segment};
-use gantry_domain::permission::Scope;
 use gantry_domain::run::Run;
 use gantry_domain::time::{Clock as _, SystemClock, Timestamp};
 use gantry_producer::Producer;
 use gantry_producer::config::ProducerConfig;
-use gantry_producer::services::credentials;
+use gantry_producer::services::{credentials, founding};
 use gantry_producer::state::Parts;
 use gantry_queue::{Consumer, EmbeddedQueue, Queue as _};
 use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::shutdown::{Shutdown, TaskGroup};
+use gantry_store::Stores;
 use gantry_store::sqlite::{self, SqliteOptions};
-use gantry_store::{Bootstrap, Stores};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -131,22 +130,10 @@ impl Harness {
     async fn over(change: impl FnOnce(&mut ProducerConfig), heard: Arc<dyn Bus>, bus: LocalBus) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let stores = sqlite::open(SqliteOptions::new(directory.path().join("gantry.db"))).unwrap().stores();
-        let (now, organization, key) = (SystemClock.now(), OrganizationId::new(), credentials::new_api_key());
-        let password = PasswordHash::from_phc("none");
-        let user = User::new(UserId::new(), "admin@localhost".parse().unwrap(), String::new(), password, now);
-        let first = Bootstrap {
-            organization: Organization::found(organization, "default".to_owned(), user.id, now),
-            key: ApiKey::new(
-                organization,
-                user.id,
-                "first",
-                [Scope::Admin],
-                credentials::hash(&key),
-                credentials::shown_prefix(&key),
-                now,
-            ),
-            user,
-        };
+        let (now, key) = (SystemClock.now(), credentials::new_api_key());
+        let (email, password) = ("admin@localhost".parse().unwrap(), PasswordHash::from_phc("none"));
+        let first = founding::begin("default", email, password, &key, now);
+        let organization = first.organization.id;
         assert!(stores.auth.bootstrap(&first).await.unwrap());
         let queue = Arc::new(EmbeddedQueue::new());
         let blobs: Arc<dyn Blobs> = Arc::new(ObjectBlobs::in_memory());
@@ -193,18 +180,13 @@ impl Harness {
 
     /// A key of another organization.
     pub async fn stranger(&self) -> String {
-        let secret = credentials::new_api_key();
-        let key = ApiKey::new(
-            OrganizationId::new(),
-            UserId::new(),
-            "another",
-            [Scope::Admin],
-            credentials::hash(&secret),
-            credentials::shown_prefix(&secret),
-            SystemClock.now(),
-        );
-        self.stores.keys.add(&key).await.unwrap();
-        secret
+        let (now, key) = (SystemClock.now(), credentials::new_api_key());
+        let email = format!("{}@example.com", &key[7..]).parse().unwrap();
+        let other = founding::begin("another", email, PasswordHash::from_phc("none"), &key, now);
+        assert!(self.stores.users.add(&other.user).await.unwrap());
+        self.stores.organizations.found(&other.organization).await.unwrap();
+        self.stores.keys.add(&other.key).await.unwrap();
+        key
     }
 
     pub fn key(&self) -> &str {

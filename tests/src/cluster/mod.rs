@@ -14,12 +14,12 @@ use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use gantry_api_types::fleet::WorkerStatus;
 use gantry_client::{ApiClient, RunFilter, Transport};
-use gantry_domain::id::{DispatchId, OrganizationId, RunId, UserId};
-use gantry_domain::identity::ApiKey;
-use gantry_domain::permission::Scope;
+use gantry_domain::id::{DispatchId, OrganizationId, RunId};
+use gantry_domain::identity::PasswordHash;
 use gantry_domain::run::RunState;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock as _, SystemClock};
+use gantry_producer::services::founding;
 use gantry_queue::{Queue as _, RabbitOptions, RabbitQueue};
 use gantry_store::mongo::{MongoOptions, MongoStores};
 use http_body_util::{BodyExt as _, Empty};
@@ -296,11 +296,13 @@ impl Cluster {
     pub async fn another_organization(&self) -> anyhow::Result<ApiClient> {
         let stores = self.store().await?;
         let key = binary::new_api_key()?;
-        let secret_hash = gantry_producer::services::credentials::hash(&key);
-        let (organization, owner, now) = (OrganizationId::new(), UserId::new(), SystemClock.now());
-        let prefix = gantry_producer::services::credentials::shown_prefix(&key);
-        let record = ApiKey::new(organization, owner, "another", [Scope::Admin], secret_hash, prefix, now);
-        stores.stores().keys.add(&record).await?;
+        let email = format!("{}@example.com", OrganizationId::new()).parse()?;
+        let password = PasswordHash::from_phc("none");
+        let other = founding::begin("another", email, password, &key, SystemClock.now());
+        let parts = stores.stores();
+        parts.users.add(&other.user).await?;
+        parts.organizations.found(&other.organization).await?;
+        parts.keys.add(&other.key).await?;
         stores.close().await;
         Ok(ApiClient::new(Transport::http(&format!("http://{}", self.front.address()))?, &key))
     }
