@@ -12,13 +12,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_domain::id::{OrganizationId, UserId};
+use gantry_domain::id::{OrganizationId, SessionId, UserId};
 use gantry_domain::time::{Clock, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use zeroize::Zeroizing;
 
+pub use self::claims::TokenId;
 use self::claims::Wire;
-pub use self::claims::{SessionId, TokenId};
 use crate::key::{SigningKey, SigningKeys};
 
 /// How long an access token is good.

@@ -15,7 +15,7 @@ pub mod token;
 
 mod encode;
 
-pub use self::api_key::{API_KEY_PREFIX, check_strength, looks_like_api_key, new_api_key};
+pub use self::api_key::{API_KEY_PREFIX, check_strength, looks_like_api_key, new_api_key, shown_prefix};
 pub use self::encode::{hash, same};
 pub use self::password::{PasswordHashError, hash_password};
 pub use self::token::new_token;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gantry_domain::id::{OrganizationId, UserId};
+use gantry_domain::id::{OrganizationId, SessionId, UserId};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -77,14 +77,12 @@ macro_rules! hex_ids {
     )*};
 }
 
-/// Why a text is not the id of a session or token.
+/// Why a text is not the id of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of this kind")]
 pub struct NotAnId;
 
 hex_ids! {
-    /// One sign-in of a user on one device.
-    SessionId = "ses_";
     /// Names one token, for audit.
     TokenId = "jwt_";
 }
@@ -169,9 +167,9 @@ mod tests {
         assert_eq!(id.to_string(), "jwt_000000000000000000000000000000ab");
         assert_eq!(id.to_string().parse(), Ok(id));
         for bad in
-            ["", "ses_", "jwt_000000000000000000000000000000ab", "ses_+00000000000000000000000000000ab"]
+            ["", "jwt_", "ses_000000000000000000000000000000ab", "jwt_+00000000000000000000000000000ab"]
         {
-            assert_eq!(bad.parse::<SessionId>(), Err(NotAnId), "{bad}");
+            assert_eq!(bad.parse::<TokenId>(), Err(NotAnId), "{bad}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use gantry_domain::id::{OrganizationId, UserId};
+use gantry_domain::id::{OrganizationId, SessionId, UserId};
 use gantry_domain::time::{ManualClock, Timestamp};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
