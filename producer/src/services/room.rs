@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Where nothing waited, a worker that gets free is no reason to look again for this long: runs that other replicas
 /// accepted meanwhile are found a moment later.
-const HOLDS: Duration = Duration::from_millis(100);
+const HOLDS: Duration = Duration::from_millis(250);
 
 #[derive(Default)]
 pub struct Room(Mutex<HashMap<Pool, Look>>);
