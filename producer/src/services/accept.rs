@@ -129,6 +129,7 @@ fn goes_at_once(app: &App, organization: OrganizationId, spec: &RunSpec) -> bool
         && app.tasks.initialized()
         && app.broker.trouble().is_none()
         && concurrency::limits_of(app, organization, spec).is_empty()
+        && app.fleet.window(&spec.pool) > 0
         && app.room.take(&spec.pool)
 }
 

@@ -96,3 +96,12 @@ async fn a_run_under_a_limit_takes_its_turn() {
     installation.dispatch().await;
     assert_eq!(installation.status(run).await, Status::Queued);
 }
+
+#[tokio::test]
+async fn a_run_that_no_worker_would_take_waits_where_it_can_be_seen() {
+    let (installation, _) = installation(ProducerConfig::default()).await;
+    let worker = FakeWorker::register(&installation, 2).await;
+    installation.dispatch().await;
+    installation.post(&format!("/api/v1/workers/{}/drain", worker.id), json!({})).await.expect(200);
+    assert_eq!(accepted(&installation).await.1, Status::Pending);
+}
