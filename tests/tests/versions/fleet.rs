@@ -10,8 +10,8 @@ use gantry_api_types::request::{CreateRun, Priority};
 use gantry_api_types::run::Status;
 use gantry_domain::id::RunId;
 use gantry_tests::cluster::{Addresses, Cluster, Plan, endpoint, through};
-use gantry_tests::eventually;
 use gantry_tests::faults::{Load, Promise, effects_file, fake_run};
+use gantry_tests::{PATIENCE, eventually};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
@@ -259,17 +259,28 @@ impl Fleet {
     }
 
     /// Every worker that the producers understand did each step of a run with each of them, as the versions they are now.
-    async fn mixes(&self) {
-        for worker in self.workers.iter().filter(|worker| worker.version != Version::NextProtocol) {
-            for producer in &self.versions {
-                for step in ["claim", "state", "logs", "finish"] {
-                    let met = (step.to_owned(), worker.version, *producer);
-                    eventually(&format!("{met:?}"), || async {
-                        worker.line.answered().contains_key(&met).then_some(())
-                    })
-                    .await;
-                }
-            }
+    async fn mixes(&mut self) {
+        self.keeps_busy_until("every step of every worker with every producer", |fleet| {
+            let understood = fleet.workers.iter().filter(|worker| worker.version != Version::NextProtocol);
+            understood.into_iter().all(|worker| {
+                let answered = worker.line.answered();
+                fleet.versions.iter().all(|producer| {
+                    ["claim", "state", "logs", "finish"]
+                        .iter()
+                        .all(|step| answered.contains_key(&((*step).to_owned(), worker.version, *producer)))
+                })
+            })
+        })
+        .await;
+    }
+
+    /// Submits runs through whichever producer's turn it is, long enough that their start is told.
+    pub async fn keeps_busy_until(&mut self, what: &str, met: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !met(self) {
+            assert!(Instant::now() < deadline, "never: {what}");
+            let run = self.submit(150).await;
+            self.passes(run).await;
         }
     }
 

@@ -87,11 +87,10 @@ impl Fleet {
         for (i, how) in hows.into_iter().enumerate() {
             self.of_producers[i % 2].spoil(how);
         }
-        let spoiled = eventually("three spoiled messages", || async {
-            let all: Vec<_> = self.of_producers.iter().flat_map(|line| line.spoiled()).collect();
-            (all.len() == hows.len()).then_some(all)
-        })
-        .await;
+        let spoiled =
+            |fleet: &Self| -> Vec<_> { fleet.of_producers.iter().flat_map(|line| line.spoiled()).collect() };
+        self.keeps_busy_until("three spoiled messages", |fleet| spoiled(fleet).len() == hows.len()).await;
+        let spoiled = spoiled(self);
         self.goes_on(load).await;
         let client = self.cluster.client();
         for message in &spoiled {

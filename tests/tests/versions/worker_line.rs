@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gantry_api_types::worker::{PROTOCOL, PROTOCOL_HEADER};
@@ -34,7 +33,6 @@ pub type Answered = BTreeMap<(String, Version, Version), u64>;
 struct Shared {
     worker: Mutex<Version>,
     producers: Arc<Producers>,
-    turn: AtomicUsize,
     answered: Mutex<Answered>,
 }
 
@@ -49,12 +47,7 @@ impl WorkerLine {
     pub async fn start(worker: Version, producers: Arc<Producers>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
-            worker: Mutex::new(worker),
-            producers,
-            turn: AtomicUsize::new(0),
-            answered: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { worker: Mutex::new(worker), producers, answered: Mutex::default() });
         let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, Arc::clone(&shared))));
         Self { address, shared, _accepting: accepting }
     }
@@ -95,7 +88,8 @@ async fn pass(
     let mut body = body.collect().await?.to_bytes();
     dress(worker, &mut head.headers, &mut body);
     let producers = shared.producers.0.lock().unwrap().clone();
-    let first = shared.turn.fetch_add(1, Ordering::Relaxed);
+    // By chance: in turns, steps could meet one producer only.
+    let first = rand::random::<u16>() as usize;
     for i in 0..producers.len() {
         let (address, producer) = producers[(first + i) % producers.len()];
         let Ok(stream) = TcpStream::connect(address).await else { continue };
