@@ -21,18 +21,16 @@ pub async fn measure(addresses: &Addresses, series: &mut Series) -> anyhow::Resu
     let cluster = deployment(addresses, (2, 64), "fake", &[]).await?;
     let client = || Ok(Gantry(cluster.client_of(0)));
 
-    let mut commands = Commands::so_far(addresses).await?;
     work::measure(GANTRY, series, COUNT, client).await?;
 
-    let mut written = Written::so_far(&cluster).await?;
     let few: Vec<Gantry> = (0..32).map(|_| client()).collect::<anyhow::Result<_>>()?;
-    commands.per_run(1).await?;
+    let mut commands = Commands::so_far(addresses).await?;
+    let mut written = Written::so_far(&cluster).await?;
     work::throughput(&few, COUNT).await?;
     let counters = commands.per_run(COUNT).await?.counters;
     series.add("documents written per run, 32 clients", written.per_run(&cluster, COUNT).await? + counters);
     drop(few);
 
-    commands.per_run(1).await?;
     let (accepts, stored) = one_by_one(&cluster.client_of(0), IDLE).await?;
     // The first is run again when the event stream was not open yet: at most one more than counted.
     let PerRun { writes, all, .. } = commands.per_run(IDLE + 1).await?;

@@ -58,172 +58,82 @@ pub(crate) trait Kept: Clone + Send + Sync + 'static {
     fn decode(record: &[u8]) -> Result<Self>;
 }
 
-impl Kept for User {
-    const KIND: &'static str = "user";
+macro_rules! kept {
+    ($($(#[$doc:meta])* $kind:ty = $name:literal, $encode:ident, $decode:ident, |$value:ident| $fields:expr;)*) => {$(
+        $(#[$doc])*
+        impl Kept for $kind {
+            const KIND: &'static str = $name;
 
-    fn id(&self) -> KeptId {
-        self.id.into()
-    }
+            fn id(&self) -> KeptId {
+                self.id.into()
+            }
 
-    fn version(&self) -> u64 {
-        self.version
-    }
+            fn version(&self) -> u64 {
+                self.version
+            }
 
-    fn fields(&self) -> Vec<(&'static str, Field)> {
-        vec![("email", Field::Text(self.email.as_str().to_owned()))]
-    }
+            fn fields(&self) -> Vec<(&'static str, Field)> {
+                let $value = self;
+                $fields
+            }
 
-    fn encode(&self) -> Result<Vec<u8>> {
-        encode_user(self)
-    }
+            fn encode(&self) -> Result<Vec<u8>> {
+                $encode(self)
+            }
 
-    fn decode(record: &[u8]) -> Result<Self> {
-        decode_user(record)
-    }
+            fn decode(record: &[u8]) -> Result<Self> {
+                $decode(record)
+            }
+        }
+    )*};
 }
 
-/// Each backend keeps the members beside it, in a form of its own.
-impl Kept for Organization {
-    const KIND: &'static str = "organization";
-
-    fn id(&self) -> KeptId {
-        self.id.into()
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn fields(&self) -> Vec<(&'static str, Field)> {
-        vec![("name", Field::Text(self.name.clone())), ("created_at", Field::Time(self.created_at))]
-    }
-
-    fn encode(&self) -> Result<Vec<u8>> {
-        encode_organization(self)
-    }
-
-    fn decode(record: &[u8]) -> Result<Self> {
-        decode_organization(record)
-    }
-}
-
-/// When it was last used stands beside it and wins: uses conflict with nothing. Name, creation and revocation stand beside
-/// it for producers of the version before, which may still run.
-impl Kept for ApiKey {
-    const KIND: &'static str = "api key";
-
-    fn id(&self) -> KeptId {
-        self.id.into()
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn fields(&self) -> Vec<(&'static str, Field)> {
+kept! {
+    User = "user", encode_user, decode_user, |user| {
+        vec![("email", Field::Text(user.email.as_str().to_owned()))]
+    };
+    /// Each backend keeps the members beside it, in a form of its own.
+    Organization = "organization", encode_organization, decode_organization, |organization| {
         vec![
-            ("organization", self.organization.into()),
-            ("owner", self.owner.into()),
-            ("name", Field::Text(self.name.clone())),
-            ("secret_hash", Field::Hash(self.secret_hash)),
-            ("created_at", Field::Time(self.created_at)),
-            ("revoked_at", Field::Since(self.revoked_at)),
+            ("name", Field::Text(organization.name.clone())),
+            ("created_at", Field::Time(organization.created_at)),
         ]
-    }
-
-    fn encode(&self) -> Result<Vec<u8>> {
-        encode_key(self)
-    }
-
-    fn decode(record: &[u8]) -> Result<Self> {
-        decode_key(record)
-    }
-}
-
-impl Kept for Session {
-    const KIND: &'static str = "session";
-
-    fn id(&self) -> KeptId {
-        self.id.into()
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn fields(&self) -> Vec<(&'static str, Field)> {
+    };
+    /// When it was last used stands beside it and wins: uses conflict with nothing. Name, creation and revocation stand beside
+    /// it for producers of the version before, which may still run.
+    ApiKey = "api key", encode_key, decode_key, |key| {
         vec![
-            ("user", self.user.into()),
-            ("family_hash", Field::Hash(self.family_hash)),
-            ("expires_at", Field::Time(self.expires_at)),
-            ("open", Field::While(self.ended.is_none())),
+            ("organization", key.organization.into()),
+            ("owner", key.owner.into()),
+            ("name", Field::Text(key.name.clone())),
+            ("secret_hash", Field::Hash(key.secret_hash)),
+            ("created_at", Field::Time(key.created_at)),
+            ("revoked_at", Field::Since(key.revoked_at)),
         ]
-    }
-
-    fn encode(&self) -> Result<Vec<u8>> {
-        encode_session(self)
-    }
-
-    fn decode(record: &[u8]) -> Result<Self> {
-        decode_session(record)
-    }
-}
-
-impl Kept for Invitation {
-    const KIND: &'static str = "invitation";
-
-    fn id(&self) -> KeptId {
-        self.id.into()
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn fields(&self) -> Vec<(&'static str, Field)> {
+    };
+    Session = "session", encode_session, decode_session, |session| {
         vec![
-            ("organization", self.organization.into()),
-            ("email", Field::Text(self.email.as_str().to_owned())),
-            ("token_hash", Field::Hash(self.token_hash)),
-            ("open", Field::While(self.is_open())),
+            ("user", session.user.into()),
+            ("family_hash", Field::Hash(session.family_hash)),
+            ("expires_at", Field::Time(session.expires_at)),
+            ("open", Field::While(session.ended.is_none())),
         ]
-    }
-
-    fn encode(&self) -> Result<Vec<u8>> {
-        encode_invitation(self)
-    }
-
-    fn decode(record: &[u8]) -> Result<Self> {
-        decode_invitation(record)
-    }
-}
-
-impl Kept for PasswordReset {
-    const KIND: &'static str = "password reset";
-
-    fn id(&self) -> KeptId {
-        self.id.into()
-    }
-
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn fields(&self) -> Vec<(&'static str, Field)> {
+    };
+    Invitation = "invitation", encode_invitation, decode_invitation, |invitation| {
         vec![
-            ("user", self.user.into()),
-            ("token_hash", Field::Hash(self.token_hash)),
-            ("expires_at", Field::Time(self.expires_at)),
+            ("organization", invitation.organization.into()),
+            ("email", Field::Text(invitation.email.as_str().to_owned())),
+            ("token_hash", Field::Hash(invitation.token_hash)),
+            ("open", Field::While(invitation.is_open())),
         ]
-    }
-
-    fn encode(&self) -> Result<Vec<u8>> {
-        encode_reset(self)
-    }
-
-    fn decode(record: &[u8]) -> Result<Self> {
-        decode_reset(record)
-    }
+    };
+    PasswordReset = "password reset", encode_reset, decode_reset, |reset| {
+        vec![
+            ("user", reset.user.into()),
+            ("token_hash", Field::Hash(reset.token_hash)),
+            ("expires_at", Field::Time(reset.expires_at)),
+        ]
+    };
 }
 
 /// One of several: an unreadable one hides no other.

@@ -126,9 +126,7 @@ async fn hand_over(app: &App, taken: Result<Taken, StoreError>) -> Result<Handed
 /// Hands over a run that was stored as queued.
 pub async fn hand_over_accepted(app: &App, run: Run) {
     let span = dispatching(&run);
-    if !publish(app, &run).instrument(span).await
-        && let Err(error) = take_back(app, run).await
-    {
+    if let Err(error) = hand_over(app, Ok(Taken::Queued(run, span))).await {
         tracing::warn!(%error, "a run that the broker did not take stays queued");
     }
 }

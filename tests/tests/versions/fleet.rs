@@ -261,8 +261,9 @@ impl Fleet {
     /// Every worker that the producers understand did each step of a run with each of them, as the versions they are now.
     async fn mixes(&mut self) {
         self.keeps_busy_until("every step of every worker with every producer", |fleet| {
-            let understood = fleet.workers.iter().filter(|worker| worker.version != Version::NextProtocol);
-            understood.into_iter().all(|worker| {
+            let mut understood =
+                fleet.workers.iter().filter(|worker| worker.version != Version::NextProtocol);
+            understood.all(|worker| {
                 let answered = worker.line.answered();
                 fleet.versions.iter().all(|producer| {
                     ["claim", "state", "logs", "finish"]

@@ -16,76 +16,70 @@ use crate::encode::hex;
 /// What the claim `typ` of an access token says.
 pub(super) const TYPE: &str = "access";
 
-macro_rules! hex_ids {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-        pub struct $name(u128);
+/// What the text of a [`TokenId`] begins with.
+const PREFIX: &str = "jwt_";
 
-        impl $name {
-            #[allow(clippy::new_without_default)]
-            pub fn new() -> Self {
-                Self(rand::random())
-            }
+/// Names one token, for audit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId(u128);
 
-            pub const fn from_u128(bits: u128) -> Self {
-                Self(bits)
-            }
+impl TokenId {
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self(rand::random())
+    }
 
-            pub const fn as_u128(self) -> u128 {
-                self.0
-            }
+    pub const fn from_u128(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    pub const fn as_u128(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", hex(&self.0.to_be_bytes()))
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let digits = text.strip_prefix(PREFIX).ok_or(NotAnId)?;
+        let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        match digits.len() == 32 && digits.bytes().all(lower_hex) {
+            true => u128::from_str_radix(digits, 16).map(Self).map_err(|_| NotAnId),
+            false => Err(NotAnId),
         }
+    }
+}
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}{}", $prefix, hex(&self.0.to_be_bytes()))
-            }
-        }
+impl Serialize for TokenId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = NotAnId;
-
-            fn from_str(text: &str) -> Result<Self, NotAnId> {
-                let digits = text.strip_prefix($prefix).ok_or(NotAnId)?;
-                let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-                match digits.len() == 32 && digits.bytes().all(lower_hex) {
-                    true => u128::from_str_radix(digits, 16).map(Self).map_err(|_| NotAnId),
-                    false => Err(NotAnId),
-                }
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(D::Error::custom)
-            }
-        }
-    )*};
+impl<'de> Deserialize<'de> for TokenId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
 }
 
 /// Why a text is not the id of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of this kind")]
 pub struct NotAnId;
-
-hex_ids! {
-    /// Names one token, for audit.
-    TokenId = "jwt_";
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

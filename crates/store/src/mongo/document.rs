@@ -84,9 +84,13 @@ fn passing(run: &Run) -> Document {
     fields
 }
 
+/// A record as documents hold it; `what` begins with its article.
+pub(super) fn record_text(what: &str, record: Vec<u8>) -> Result<String> {
+    String::from_utf8(record).map_err(|_| StoreError::Corrupt(format!("{what} record is not text")))
+}
+
 fn record(run: &Run) -> Result<String> {
-    String::from_utf8(encode_run(run)?)
-        .map_err(|_| StoreError::Corrupt("a run record is not text".to_owned()))
+    record_text("a run", encode_run(run)?)
 }
 
 /// A new run's document; its `number` may be set later.

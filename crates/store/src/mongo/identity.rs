@@ -15,12 +15,12 @@ use gantry_domain::identity::{ApiKey, Invitation, Organization, PasswordReset, S
 use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::calls::Call;
-use super::document::{bytes, integer, number, text, time};
+use super::document::{bytes, integer, number, record_text, text, time};
 use super::errors::Fault;
 use super::schema::Index;
 use super::{Core, names};
 use crate::kept::{Field, Kept, sift};
-use crate::{Changed, Page, Result, StoreError};
+use crate::{Changed, Page, Result};
 
 /// Which collection a kind is in.
 pub(super) trait Stored: Kept {
@@ -69,8 +69,7 @@ impl Stored for ApiKey {
 
 /// The parts of an update: what is there, and the names of what is not.
 fn parts<T: Stored>(kept: &T, operation: i64) -> Result<(Document, Vec<&'static str>)> {
-    let record = String::from_utf8(kept.encode()?)
-        .map_err(|_| StoreError::Corrupt(format!("a {} record is not text", T::KIND)))?;
+    let record = record_text(&format!("a {}", T::KIND), kept.encode()?)?;
     let mut set = doc! { "version": integer(kept.version()), "operation": operation, "record": record };
     let mut absent = Vec::new();
     for (name, field) in kept.fields() {

@@ -4,12 +4,12 @@ use gantry_domain::identity::AuditEntry;
 use gantry_domain::run::Actor;
 use mongodb::bson::{RawDocument, doc};
 
-use super::super::document::text;
+use super::super::document::{record_text, text};
 use super::super::schema::{AUDIT_BY_ACTION, AUDIT_BY_ACTOR, AUDIT_BY_BOTH, AUDIT_BY_ORGANIZATION};
 use super::super::{Mongo, names};
 use super::page;
 use crate::record::{decode_entry, encode_entry};
-use crate::{AuditFilter, AuditStore, Page, Result, StoreError};
+use crate::{AuditFilter, AuditStore, Page, Result};
 
 /// Nothing stands for none: an index finds both alike.
 fn tenant(organization: Option<OrganizationId>) -> String {
@@ -27,8 +27,7 @@ fn read(document: &RawDocument) -> Result<AuditEntry> {
 #[async_trait]
 impl AuditStore for Mongo {
     async fn append(&self, entry: &AuditEntry) -> Result<()> {
-        let record = String::from_utf8(encode_entry(entry)?)
-            .map_err(|_| StoreError::Corrupt("an audit record is not text".to_owned()))?;
+        let record = record_text("an audit", encode_entry(entry)?)?;
         let document = doc! {
             "_id": entry.id.to_string(),
             "organization": tenant(entry.organization),
