@@ -1,5 +1,7 @@
 //! What an installation sets: leases, limits, retention. Read once at start; every error is reported at once.
 
+mod http;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,9 +11,12 @@ use gantry_domain::worker::ExecutorKind;
 use gantry_ratelimit::Limit;
 use gantry_service_kit::config::{Secret, Source};
 
+pub use self::http::HttpConfig;
+
 /// The producer's settings.
 #[derive(Debug, Clone, Default)]
 pub struct ProducerConfig {
+    pub http: HttpConfig,
     pub leases: LeaseConfig,
     pub concurrency: ConcurrencyConfig,
     pub limits: LimitConfig,
@@ -107,6 +112,7 @@ impl Default for LimitConfig {
 impl ProducerConfig {
     /// Reads every setting; errors are kept in `source`.
     pub fn read(source: &mut Source) -> Self {
+        let http = HttpConfig::read(source);
         let leases = LeaseConfig::read(source);
         let none = |limit: u32| (limit > 0).then_some(limit);
         let concurrency = ConcurrencyConfig {
@@ -124,7 +130,7 @@ impl ProducerConfig {
             max_pids: source.parse("limits.max_pids", default.max_pids),
         };
         let secrets = source.secret_table("secrets");
-        Self { leases, concurrency, limits, rate_limits, spec, executor: None, secrets }
+        Self { http, leases, concurrency, limits, rate_limits, spec, executor: None, secrets }
     }
 }
 

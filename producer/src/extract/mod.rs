@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod client_address;
 pub mod json;
 pub mod query;
 pub mod rate;
@@ -11,6 +12,7 @@ pub mod run;
 
 pub use access::Access;
 pub use auth::{KeyCache, WorkerAuth};
+pub use client_address::ClientAddress;
 pub use json::ApiJson;
 pub use query::ApiQuery;
 pub use run::{Loaded, RunPath};
