@@ -1,6 +1,7 @@
 //! What an installation sets: leases, limits, retention. Read once at start; every error is reported at once.
 
 mod http;
+pub mod identity;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -12,11 +13,13 @@ use gantry_ratelimit::Limit;
 use gantry_service_kit::config::{Secret, Source};
 
 pub use self::http::HttpConfig;
+pub use self::identity::IdentityConfig;
 
 /// The producer's settings.
 #[derive(Debug, Clone, Default)]
 pub struct ProducerConfig {
     pub http: HttpConfig,
+    pub identity: IdentityConfig,
     pub leases: LeaseConfig,
     pub concurrency: ConcurrencyConfig,
     pub limits: LimitConfig,
@@ -113,6 +116,7 @@ impl ProducerConfig {
     /// Reads every setting; errors are kept in `source`.
     pub fn read(source: &mut Source) -> Self {
         let http = HttpConfig::read(source);
+        let identity = IdentityConfig::read(source);
         let leases = LeaseConfig::read(source);
         let none = |limit: u32| (limit > 0).then_some(limit);
         let concurrency = ConcurrencyConfig {
@@ -130,7 +134,7 @@ impl ProducerConfig {
             max_pids: source.parse("limits.max_pids", default.max_pids),
         };
         let secrets = source.secret_table("secrets");
-        Self { http, leases, concurrency, limits, rate_limits, spec, executor: None, secrets }
+        Self { http, identity, leases, concurrency, limits, rate_limits, spec, executor: None, secrets }
     }
 }
 

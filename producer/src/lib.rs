@@ -4,6 +4,7 @@
 //! `routes` maps HTTP to `services` (what can be done) and never the other way round; `background` keeps the promises
 //! that no request keeps.
 
+pub mod access;
 pub mod artifacts;
 pub mod backends;
 pub mod background;
@@ -31,8 +32,18 @@ use gantry_store::StoreError;
 use tokio::sync::OnceCell;
 
 use crate::config::ProducerConfig;
+use crate::services::identity::{IdentityError, IdentityService};
 use crate::state::{App, Parts, Wakes};
 use crate::worker_tokens::WorkerTokens;
+
+/// Why a producer cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
 
 /// A producer, ready to serve.
 #[derive(Clone)]
@@ -48,14 +59,15 @@ impl Producer {
         worker_tokens: impl Into<WorkerTokens>,
         metrics: Option<Metrics>,
         shutdown: Shutdown,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, StartError> {
         self::metrics::describe();
         let parts = Parts { stores: parts.stores.measured(), queue: Measured::over(parts.queue), ..parts };
         let installation = parts.stores.auth.installation().await?;
+        let identity = IdentityService::new(&config.identity, installation, parts.clock.clone())?;
         let app = App {
             fleet: services::fleet::Fleet::new(&config.leases),
             broker: services::broker::Broker::default(),
-            keys: extract::KeyCache::default(),
+            identity,
             in_flight: services::idempotency::InFlight::default(),
             recent: services::recent::Recent::default(),
             room: services::room::Room::default(),
@@ -100,6 +112,7 @@ impl Producer {
     /// Starts the reconcilers in `group`; they end with the shutdown.
     pub fn spawn_reconcilers(&self, group: &TaskGroup) {
         background::spawn(&self.app, group);
+        self.app.identity.spawn(group, &self.app.shutdown);
     }
 
     /// The public API, health, metrics and reference.

@@ -19,12 +19,12 @@ use tokio::sync::OnceCell;
 
 use crate::artifacts::ArtifactService;
 use crate::config::ProducerConfig;
-use crate::extract::KeyCache;
 use crate::logs::LogService;
 use crate::services::broker::Broker;
 use crate::services::census::Census;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
+use crate::services::identity::IdentityService;
 use crate::services::recent::Recent;
 use crate::services::room::Room;
 use crate::worker_tokens::WorkerTokens;
@@ -46,7 +46,7 @@ pub struct App {
     pub config: ProducerConfig,
     pub fleet: Fleet,
     pub broker: Broker,
-    pub keys: KeyCache,
+    pub identity: IdentityService,
     pub in_flight: InFlight,
     pub recent: Recent,
     pub room: Room,

@@ -38,6 +38,8 @@ codes! {
     /// A query parameter or header is not what it should be.
     InvalidParameter = "invalid_parameter", 400, "A parameter is wrong";
     Unauthorized = "unauthorized", 401, "Credentials are missing or wrong";
+    /// You are known, and may not do this.
+    Forbidden = "forbidden", 403, "Not allowed";
     /// No such thing, or not yours.
     NotFound = "not_found", 404, "Not found";
     MethodNotAllowed = "method_not_allowed", 405, "Method not allowed";

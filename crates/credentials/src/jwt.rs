@@ -43,7 +43,8 @@ pub struct SigningError(#[from] jsonwebtoken::errors::Error);
 pub struct Subject {
     pub user: UserId,
     pub session: SessionId,
-    pub organization: OrganizationId,
+    /// `None` for somebody who belongs to none.
+    pub organization: Option<OrganizationId>,
 }
 
 /// What a good token says.
@@ -199,7 +200,7 @@ mod tests {
     const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     fn subject() -> Subject {
-        Subject { user: UserId::new(), session: SessionId::new(), organization: OrganizationId::new() }
+        Subject { user: UserId::new(), session: SessionId::new(), organization: Some(OrganizationId::new()) }
     }
 
     fn key(name: &str) -> SigningKey {

@@ -79,6 +79,12 @@ impl Permission {
         self.row().2
     }
 
+    /// Whether it is about what all organizations share: only the one that the installation began with has it, since it
+    /// operates the installation.
+    pub fn is_of_installation(self) -> bool {
+        matches!(self, Self::WorkersRead | Self::WorkersDrain | Self::SystemRead)
+    }
+
     const fn bit(self) -> u64 {
         1 << self as u32
     }

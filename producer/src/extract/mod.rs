@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod caller;
 pub mod client_address;
 pub mod json;
 pub mod query;
@@ -11,7 +12,8 @@ pub mod request_id;
 pub mod run;
 
 pub use access::Access;
-pub use auth::{KeyCache, WorkerAuth};
+pub use auth::WorkerAuth;
+pub use caller::Person;
 pub use client_address::ClientAddress;
 pub use json::ApiJson;
 pub use query::ApiQuery;

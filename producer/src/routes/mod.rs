@@ -16,16 +16,19 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use gantry_api_types::problem::{Problem, ProblemCode};
+use gantry_domain::permission::Permission;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::{Needs, needs};
 use crate::error::ApiError;
 use crate::extract::{rate, request_id};
 use crate::state::App;
@@ -39,7 +42,6 @@ use crate::trace::{known_method, route};
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(Problem, ProblemCode, gantry_api_types::log::LogEvent)),
-    security(("api_key" = [])),
     modifiers(&Security),
     tags(
         (name = "runs", description = "Requests to execute an automation"),
@@ -54,11 +56,67 @@ struct Security;
 
 impl Modify for Security {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let mut scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        scheme.description = Some("An API key: `Authorization: Bearer gantry_…`".to_owned());
         let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme("api_key", SecurityScheme::Http(scheme));
+        for (name, description) in [
+            (API_KEY, "An API key: `Authorization: Bearer gantry_…`"),
+            (ACCESS_TOKEN, "What signing in gives, for 15 minutes: `Authorization: Bearer eyJ…`"),
+        ] {
+            let mut scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+            scheme.description = Some(description.to_owned());
+            components.add_security_scheme(name, SecurityScheme::Http(scheme));
+        }
     }
+}
+
+const API_KEY: &str = "api_key";
+const ACCESS_TOKEN: &str = "access_token";
+
+/// Writes what each operation needs into its description, so that it is said once.
+fn with_needs(mut openapi: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    for (path, item) in &mut openapi.paths.paths {
+        for (method, operation) in operations(item) {
+            let Some(operation) = operation else { continue };
+            let either = || vec![scheme(API_KEY), scheme(ACCESS_TOKEN)];
+            let (security, needs) = match needs(&method, path) {
+                None | Some(Needs::Nothing) => (vec![SecurityRequirement::default()], None),
+                Some(Needs::Credential) => (either(), None),
+                Some(Needs::Permission(Permission::Account)) => {
+                    (vec![scheme(ACCESS_TOKEN)], Some("For a person who signed in.".to_owned()))
+                }
+                Some(Needs::Permission(permission)) => {
+                    let scope =
+                        permission.scope().map(|scope| format!(", as an API key the scope `{scope}`"));
+                    let role = permission.least_role();
+                    let whose = match permission.is_of_installation() {
+                        true => " of the organization that operates the installation",
+                        false => "",
+                    };
+                    let scope = scope.unwrap_or_default();
+                    (either(), Some(format!("Needs the role `{role}`{whose} or more{scope}.")))
+                }
+            };
+            operation.security = Some(security);
+            if let Some(needs) = needs {
+                let text = operation.description.get_or_insert_default();
+                *text = format!("{text}\n\n{needs}").trim_start().to_owned();
+            }
+        }
+    }
+    openapi
+}
+
+fn scheme(name: &str) -> SecurityRequirement {
+    SecurityRequirement::new(name, [""; 0])
+}
+
+fn operations(item: &mut PathItem) -> [(Method, Option<&mut Operation>); 5] {
+    [
+        (Method::GET, item.get.as_mut()),
+        (Method::POST, item.post.as_mut()),
+        (Method::PUT, item.put.as_mut()),
+        (Method::PATCH, item.patch.as_mut()),
+        (Method::DELETE, item.delete.as_mut()),
+    ]
 }
 
 fn documented() -> OpenApiRouter<Arc<App>> {
@@ -97,7 +155,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn as_written(mut openapi: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let paths = std::mem::take(&mut openapi.paths.paths);
     openapi.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
-    openapi
+    with_needs(openapi)
 }
 
 /// The public API with its reference.

@@ -11,6 +11,7 @@ use gantry_api_types::problem::Problem;
 use gantry_api_types::request::{BulkAction, BulkRequest, BulkResponse, BulkResult, CreateRun};
 use gantry_api_types::run::{Attempt, Attempts, Group, Run};
 use gantry_domain::id::RunId;
+use gantry_domain::permission::Permission;
 use gantry_domain::run::{RunStatus, TriggerKind};
 use gantry_domain::time::Timestamp;
 use gantry_store::{Idempotency, ListFilter};
@@ -252,6 +253,11 @@ pub async fn bulk(
     if request.group.is_some() && request.action != BulkAction::Regroup {
         return Err(ApiError::field("/group", "only `regroup` takes a group"));
     }
+    caller.must(match request.action {
+        BulkAction::Cancel => Permission::RunsCancel,
+        BulkAction::Delete => Permission::RunsDelete,
+        BulkAction::Regroup => Permission::RunsRegroup,
+    })?;
     let mut results = Vec::with_capacity(request.ids.len());
     for id in request.ids {
         let done = match id.parse::<RunId>() {

@@ -81,7 +81,7 @@ pub async fn reconcilers(State(app): State<Arc<App>>, _: Caller) -> Json<Reconci
 }
 
 /// Which version this is, and how it carries out runs.
-#[utoipa::path(get, path = "/api/v1/system/version", operation_id = "version", tag = "system", security(()), responses((status = 200, body = Version)))]
+#[utoipa::path(get, path = "/api/v1/system/version", operation_id = "version", tag = "system", responses((status = 200, body = Version)))]
 pub async fn version(State(app): State<Arc<App>>) -> Json<Version> {
     let executor = app.config.executor.map(|kind| kind.as_str().to_owned());
     Json(Version { version: VERSION.to_owned(), executor })
@@ -149,19 +149,19 @@ async fn check(app: &App) -> Health {
 }
 
 /// Everything about health, for a person.
-#[utoipa::path(get, path = "/health", operation_id = "health", tag = "system", security(()), responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", operation_id = "health", tag = "system", responses((status = 200, body = Health)))]
 pub async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     Json(check(&app).await)
 }
 
 /// The process lives. Touches nothing else.
-#[utoipa::path(get, path = "/health/live", operation_id = "live", tag = "system", security(()), responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/health/live", operation_id = "live", tag = "system", responses((status = 200, body = String)))]
 pub async fn live() -> &'static str {
     "alive\n"
 }
 
 /// Whether requests can be served; names what is down. Without the broker they are: runs are accepted and wait.
-#[utoipa::path(get, path = "/health/ready", operation_id = "ready", tag = "system", security(()),
+#[utoipa::path(get, path = "/health/ready", operation_id = "ready", tag = "system",
     responses((status = 200, body = Health), (status = 503, body = Health)))]
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let health = check(&app).await;
@@ -170,7 +170,7 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Metrics for Prometheus.
-#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "system", security(()),
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "system",
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub async fn metrics(State(app): State<Arc<App>>) -> ApiResult<Response> {
     let metrics = app

@@ -6,7 +6,7 @@ use gantry_api_types::problem::{FieldProblem, ProblemCode};
 use gantry_api_types::request::CreateRun;
 use gantry_domain::attempt::Warning;
 use gantry_domain::id::{DispatchId, OrganizationId, RunId};
-use gantry_domain::run::{Actor, Run, RunStatus, Trigger, TriggerKind};
+use gantry_domain::run::{Run, RunStatus, Trigger, TriggerKind};
 use gantry_domain::spec::{RunSpec, Violation};
 use gantry_domain::worker::ExecutorKind;
 use gantry_store::{Accepted, Idempotency, NewRun, StoreError};
@@ -19,12 +19,7 @@ use crate::services::{concurrency, dispatch};
 use crate::state::App;
 use crate::trace;
 
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    pub organization: OrganizationId,
-    pub actor: Actor,
-}
+pub use crate::access::Caller;
 
 /// Stores the run that a request asks for.
 pub async fn create(

@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod founding;
 pub mod heartbeat;
 pub mod idempotency;
+pub mod identity;
 pub mod overview;
 pub mod recent;
 pub mod room;

@@ -6,6 +6,9 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Method, Request};
 use gantry_api_types::problem::{Problem, ProblemCode};
 use gantry_domain::id::RunId;
+use gantry_domain::identity::ApiKey;
+use gantry_domain::permission::Scope;
+use gantry_producer::services::credentials;
 use gantry_ratelimit::Limit;
 use serde_json::{Value, json};
 
@@ -31,6 +34,16 @@ async fn provoke(code: ProblemCode) -> (Answer, &'static str) {
             installation.call_as("", Method::GET, "/api/v1/runs", None).await,
             "Check that it was copied whole",
         ),
+        ProblemCode::Forbidden => {
+            let secret = credentials::new_api_key();
+            let key = ApiKey { scopes: [Scope::RunsRead].into(), ..installation.another_key(&secret) };
+            installation.stores.keys.add(&key).await.unwrap();
+            let path = "/api/v1/runs";
+            (
+                installation.call_as(&secret, Method::POST, path, Some(spec())).await,
+                "Ask an admin of your organization",
+            )
+        }
         ProblemCode::NotFound => (installation.get(&missing).await, "not yours"),
         ProblemCode::MethodNotAllowed => {
             (installation.call_as("", Method::PATCH, "/api/v1/runs", None).await, "not with this method")

@@ -99,10 +99,16 @@ pub(super) struct Wire {
     pub jti: TokenId,
     pub sub: UserId,
     pub sid: SessionId,
-    pub org: OrganizationId,
+    #[serde(deserialize_with = "there")]
+    pub org: Option<OrganizationId>,
     pub iat: u64,
     pub nbf: u64,
     pub exp: u64,
+}
+
+/// A claim that must be there, if only as `null`.
+fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
 }
 
 impl Wire {

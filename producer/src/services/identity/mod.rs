@@ -1,0 +1,88 @@
+//! People, their organizations and their credentials: signing in, belonging, inviting. Every change is the domain's successor
+//! stored by compare-and-set, and written into the audit log.
+
+mod live_keys;
+mod post;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gantry_credentials::password::Passwords;
+use gantry_domain::id::{InstallationId, OrganizationId};
+use gantry_domain::time::Clock;
+use gantry_mail::OutboxTask;
+use gantry_service_kit::shutdown::{Shutdown, TaskGroup};
+use gantry_store::{AuthStore, StoreError};
+use tokio::sync::OnceCell;
+
+pub use self::live_keys::LiveKeys;
+pub use self::post::Post;
+use crate::access::Believed;
+use crate::config::identity::IdentityConfig;
+
+/// Why a producer cannot look after people.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("the thread for passwords does not start: {0}")]
+    Thread(std::io::Error),
+    #[error("mail cannot be sent as configured: {0}")]
+    Mail(String),
+}
+
+/// What looking after people takes, beside the store.
+pub struct IdentityService {
+    pub keys: LiveKeys,
+    pub passwords: Passwords,
+    pub believed: Believed,
+    /// `None`: mail is off.
+    pub post: Option<Post>,
+    /// The organization that the installation began with; never another once there is one.
+    operators: OnceCell<OrganizationId>,
+    /// Until it is begun.
+    sending: Mutex<Option<OutboxTask>>,
+}
+
+impl IdentityService {
+    pub fn new(
+        config: &IdentityConfig,
+        installation: InstallationId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, IdentityError> {
+        let (post, sending) = Post::new(config)?.unzip();
+        Ok(Self {
+            keys: LiveKeys::new(&config.signing_keys, installation, clock),
+            passwords: Passwords::start(config.waiting_passwords).map_err(IdentityError::Thread)?,
+            believed: Believed::default(),
+            post,
+            operators: OnceCell::new(),
+            sending: Mutex::new(sending),
+        })
+    }
+
+    /// Sends mail until the shutdown; a second call does nothing.
+    pub fn spawn(&self, group: &TaskGroup, shutdown: &Shutdown) {
+        let task = self.sending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stop = shutdown.clone();
+        if let Some(task) = task {
+            group.spawn("mail", async move {
+                task.run(async { stop.triggered().await }).await;
+            });
+        }
+    }
+
+    pub fn tokens(&self) -> Arc<gantry_credentials::jwt::AccessTokens> {
+        self.keys.tokens()
+    }
+
+    /// The organization that operates the installation: the one it began with.
+    pub async fn operators(&self, auth: &dyn AuthStore) -> Result<Option<OrganizationId>, StoreError> {
+        if let Some(known) = self.operators.get() {
+            return Ok(Some(*known));
+        }
+        let first = auth.first_organization().await?.map(|organization| organization.id);
+        if let Some(first) = first {
+            // Another caller may have been faster, with the same answer.
+            let _ = self.operators.set(first);
+        }
+        Ok(first)
+    }
+}
