@@ -29,7 +29,7 @@ pub async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let global = &cli.global;
     let output = global.output;
     match cli.command {
-        Command::Up(args) => return Ok(crate::up::run(args).await?),
+        Command::Up(args) => return Ok(Box::pin(crate::up::run(args)).await?),
         Command::Run(args) => return run::run(&connect(global)?, output, &args).await,
         Command::Runs(args) => runs::run(&connect(global)?, output, &args).await?,
         Command::Show(args) => show::run(&connect(global)?, output, &args).await?,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// `GANTRY_DATA_DIR`'s default: `$XDG_DATA_HOME/gantry`, else `~/.local/share/gantry`.
 pub fn default() -> PathBuf {
@@ -41,13 +42,18 @@ impl Credentials {
 
     /// Written whole or not at all, readable by its owner alone.
     pub fn store(&self, dir: &Path) -> anyhow::Result<()> {
-        let (path, part) = (dir.join("credentials.json"), dir.join("credentials.json.part"));
-        let _ = fs::remove_file(&part);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        fs::rename(&part, &path).with_context(|| format!("can't write {}", path.display()))
+        write_private(&dir.join("credentials.json"), &serde_json::to_vec_pretty(self)?)
     }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut part = path.to_owned().into_os_string();
+    part.push(".part");
+    let _ = fs::remove_file(&part);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&part, path).with_context(|| format!("can't write {}", path.display()))
 }
 
 /// A data directory that this process alone uses, until it is dropped.
@@ -101,6 +107,25 @@ impl DataDir {
         self.path.join(name)
     }
 
+    /// The secret kept under `name` for its owner alone, made on first use. One that cannot be read is not replaced: what it
+    /// was for would be lost.
+    pub fn secret(
+        &self,
+        name: &str,
+        new: impl FnOnce() -> anyhow::Result<Zeroizing<String>>,
+    ) -> anyhow::Result<Zeroizing<String>> {
+        let path = self.join(name);
+        match fs::read_to_string(&path) {
+            Ok(secret) => Ok(Zeroizing::new(secret)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let secret = new()?;
+                write_private(&path, secret.as_bytes())?;
+                Ok(secret)
+            }
+            Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+        }
+    }
+
     /// The id kept under `name`, made on first use.
     pub fn id<T: FromStr + ToString>(&self, name: &str, new: impl FnOnce() -> T) -> anyhow::Result<T> {
         let path = self.join(name);
@@ -125,6 +150,19 @@ mod tests {
         assert!(second.contains("another `gantry up`"), "{second}");
         drop(first);
         DataDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_made_once_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temporary.path()).unwrap();
+        assert_eq!(*dir.secret("key", || Ok("one".to_owned().into())).unwrap(), "one");
+        assert_eq!(*dir.secret("key", || Ok("two".to_owned().into())).unwrap(), "one");
+        let mode = fs::metadata(dir.join("key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::create_dir(dir.join("damaged")).unwrap();
+        assert!(dir.secret("damaged", || Ok("two".to_owned().into())).is_err());
     }
 
     #[test]

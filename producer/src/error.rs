@@ -71,6 +71,15 @@ impl ApiError {
         Self { internal: Some(internal.into()), ..Self::new(ProblemCode::Internal, detail) }
     }
 
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(ProblemCode::Conflict, detail)
+    }
+
+    /// Not now, but in so many seconds.
+    pub fn later(code: ProblemCode, detail: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self { retry_after_seconds: Some(retry_after_seconds.max(1)), ..Self::new(code, detail) }
+    }
+
     pub fn rate_limited(retry_after_seconds: u32) -> Self {
         let detail = format!("Too many requests. Wait {retry_after_seconds} s before the next one.");
         Self {

@@ -1,22 +1,16 @@
 //! What workers present: one or more tokens, so that a new one can be rolled out while the old one still works, and with a
 //! pool each if they shall be good for that pool alone.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use gantry_domain::spec::Pool;
 use gantry_service_kit::config::Secret;
-use gantry_service_kit::shutdown::Shutdown;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::services::credentials;
 
 /// Shorter ones can be guessed.
 const MIN_LENGTH: usize = 32;
 const MAX_TOKENS: usize = 100;
-/// How often a file of tokens is looked at. Mounted secrets change without any signal.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The tokens that are good now. Clones share them.
 #[derive(Clone)]
@@ -73,43 +67,13 @@ impl WorkerTokens {
         found
     }
 
-    /// Follows a file until the shutdown: at SIGHUP at once, else when it is found changed. One that cannot be read or
-    /// understood changes nothing.
-    pub async fn follow(self, file: PathBuf, shutdown: Shutdown) {
-        let mut hangups = signal(SignalKind::hangup()).ok();
-        loop {
-            let hangup = async {
-                match &mut hangups {
-                    Some(hangups) => hangups.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = shutdown.triggered() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                _ = hangup => tracing::info!("SIGHUP: reading worker tokens"),
-            }
-            self.read(&file).await;
-        }
-    }
-
-    async fn read(&self, file: &Path) {
-        let read = match tokio::fs::read_to_string(file).await {
-            Ok(text) => parse(&text),
-            Err(error) => Err(error.to_string()),
-        };
-        match read {
-            Ok(tokens) => {
-                let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-                if *known != tokens {
-                    tracing::info!(tokens = tokens.len(), "worker tokens changed");
-                    *known = tokens;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(file = %file.display(), error, "worker tokens stay as they were");
-            }
-        }
+    /// Takes the tokens of this text into use; true when they are others than before.
+    pub fn reload(&self, text: &str) -> Result<bool, String> {
+        let tokens = parse(text)?;
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != tokens;
+        *known = tokens;
+        Ok(changed)
     }
 }
 
@@ -176,21 +140,5 @@ mod tests {
         }
         let base64 = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
         assert!(tokens(base64).check(base64).is_some(), "it may end like base64");
-    }
-
-    #[tokio::test]
-    async fn a_changed_file_counts_and_a_broken_one_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("tokens");
-        let tokens = tokens(OLD);
-        std::fs::write(&file, format!("{NEW}\n{OLD}")).unwrap();
-        tokens.read(&file).await;
-        assert!(tokens.check(NEW).is_some() && tokens.check(OLD).is_some());
-        std::fs::write(&file, "oops").unwrap();
-        tokens.read(&file).await;
-        assert!(tokens.check(NEW).is_some());
-        std::fs::write(&file, NEW).unwrap();
-        tokens.clone().read(&file).await;
-        assert!(tokens.check(NEW).is_some() && tokens.check(OLD).is_none());
     }
 }

@@ -26,8 +26,17 @@ pub fn gantry_worker() -> &'static Path {
 
 /// A key for a new installation, as its operator would make it.
 pub fn new_api_key() -> anyhow::Result<String> {
-    let output = Command::new(gantry_producer()).arg("new-key").output()?;
-    ensure!(output.status.success(), "new-key: {}", String::from_utf8_lossy(&output.stderr));
+    printed("new-key")
+}
+
+/// A key to sign access tokens with, as the producer's binary makes them.
+pub fn new_signing_key() -> anyhow::Result<String> {
+    printed("new-signing-key")
+}
+
+fn printed(command: &str) -> anyhow::Result<String> {
+    let output = Command::new(gantry_producer()).arg(command).output()?;
+    ensure!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 

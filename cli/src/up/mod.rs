@@ -5,6 +5,7 @@
 pub mod config;
 mod executor;
 mod first_start;
+mod people;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,6 +68,7 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
     producer_config.executor = Some(chosen.kind());
     // The producer outlives the worker: it takes in the last reports.
     let serving = Shutdown::new();
+    people::settle(&mut producer_config.identity, &dir, &url)?;
     let worker_token = credentials::new_token();
     let producer =
         Producer::new(producer_config, parts.clone(), &*worker_token, Some(metrics.clone()), serving.clone())

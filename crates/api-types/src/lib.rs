@@ -2,6 +2,7 @@
 //! producer, the client and the OpenAPI document. Shapes here change only compatibly; the domain may change freely.
 
 pub mod fleet;
+pub mod identity;
 pub mod log;
 pub mod object;
 pub mod problem;

@@ -45,6 +45,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed", 405, "Method not allowed";
     /// The request took too long to arrive.
     RequestTimeout = "request_timeout", 408, "The request took too long";
+    /// It cannot be done as things are; `detail` says why.
+    Conflict = "conflict", 409, "It conflicts with how things are";
     /// The run is already over.
     RunFinished = "run_finished", 409, "The run is already over";
     /// The run is still going on.

@@ -118,6 +118,11 @@ impl AccessTokens {
         }
     }
 
+    /// The names of the live keys, the one that signs first.
+    pub fn key_names(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().map(|key| key.name.as_str())
+    }
+
     pub fn issue(&self, subject: Subject) -> Result<AccessToken, SigningError> {
         let now = seconds(self.clock.now());
         let wire = Wire::new(self, subject, now);

@@ -22,4 +22,4 @@ pub use self::mailer::{Mailer, SendError};
 pub use self::message::Mail;
 pub use self::outbox::{Outbox, OutboxFull, OutboxOptions, OutboxTask, Undelivered, outbox};
 pub use self::smtp::{BadSmtpOptions, SmtpCredentials, SmtpMailer, SmtpOptions, SmtpSecurity};
-pub use self::template::{BadPublicUrl, Invitation, PasswordReset, PublicUrl};
+pub use self::template::{AlreadySignedUp, BadPublicUrl, Invitation, PasswordReset, PublicUrl, SignUp};

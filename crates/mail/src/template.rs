@@ -84,6 +84,47 @@ impl Invitation<'_> {
     }
 }
 
+/// Lets somebody go on with signing up. The link is `PUBLIC_URL/sign-up#token=…`.
+#[derive(Debug)]
+pub struct SignUp<'a> {
+    pub token: &'a str,
+    pub valid_for: Duration,
+}
+
+impl SignUp<'_> {
+    pub fn mail(&self, to: MailAddress, at: &PublicUrl) -> Mail {
+        let letter = Letter {
+            opening: format!("Somebody, probably you, asked for an account on Gantry for {to}."),
+            action: "Choose a name and a password",
+            link: at.link("sign-up", self.token),
+            closing: format!(
+                "The link is good for {}. If it was not you, do nothing: there will be no account.",
+                human(self.valid_for)
+            ),
+        };
+        letter.to(to, Line::new("Your account on Gantry"))
+    }
+}
+
+/// Tells somebody who asked for an account that there is one. The link is `PUBLIC_URL/sign-in`.
+#[derive(Debug)]
+pub struct AlreadySignedUp;
+
+impl AlreadySignedUp {
+    pub fn mail(&self, to: MailAddress, at: &PublicUrl) -> Mail {
+        let letter = Letter {
+            opening: format!(
+                "Somebody, probably you, asked for an account on Gantry for {to}. You have one."
+            ),
+            action: "Sign in",
+            link: format!("{}/sign-in", at.0),
+            closing: "If you forgot your password, choose another one there. If it was not you, do nothing."
+                .to_owned(),
+        };
+        letter.to(to, Line::new("Your account on Gantry"))
+    }
+}
+
 /// Lets somebody choose a new password. The link is `PUBLIC_URL/reset-password#token=…`.
 #[derive(Debug)]
 pub struct PasswordReset<'a> {

@@ -11,6 +11,7 @@ mod local;
 mod redis;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -20,11 +21,15 @@ use gantry_domain::id::{KeyId, OrganizationId};
 pub use self::local::LocalLimiter;
 pub use self::redis::{BadRedisOptions, RedisLimiter, RedisLimiterOptions};
 
-/// Whose requests are counted together. The organization is always part of it.
+/// Whose requests are counted together. Where there is an organization, it is part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LimitKey {
     Organization(OrganizationId),
     ApiKey(OrganizationId, KeyId),
+    /// Attempts to sign in and the like from an address.
+    SignInAddress(IpAddr),
+    /// The same at an account that may or may not exist, by the hash of its address.
+    SignInAccount(u128),
 }
 
 impl fmt::Display for LimitKey {
@@ -32,6 +37,8 @@ impl fmt::Display for LimitKey {
         match self {
             Self::Organization(organization) => write!(f, "{organization}"),
             Self::ApiKey(organization, key) => write!(f, "{organization}:{key}"),
+            Self::SignInAddress(address) => write!(f, "sign-in:{address}"),
+            Self::SignInAccount(account) => write!(f, "sign-in:{account:032x}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry_api_types::problem::ProblemCode;
-use gantry_domain::id::OrganizationId;
+use gantry_domain::id::{OrganizationId, UserId};
 use gantry_domain::identity::key::USE_STEP;
 use gantry_domain::identity::{ApiKey, Session, User};
 use gantry_domain::permission::{Permission, Permissions};
@@ -90,6 +90,13 @@ impl Identity {
         }
     }
 
+    fn user_id(&self) -> UserId {
+        match &self.behind {
+            Behind::Key(found) => found.credential.owner,
+            Behind::Session(found) => found.credential.user,
+        }
+    }
+
     pub fn key(&self) -> Option<&ApiKey> {
         match &self.behind {
             Behind::Key(found) => Some(&found.credential),
@@ -132,7 +139,7 @@ impl Identity {
                 "You do not belong to this organization any more: switch to another one of yours, or ask for an invitation.",
             )
         })?;
-        Ok(Caller { organization, actor: self.actor(), permissions: self.permissions })
+        Ok(Caller { organization, actor: self.actor(), user: self.user_id(), permissions: self.permissions })
     }
 }
 

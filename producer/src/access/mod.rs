@@ -8,7 +8,7 @@ mod identity;
 mod needs;
 
 use gantry_api_types::problem::ProblemCode;
-use gantry_domain::id::OrganizationId;
+use gantry_domain::id::{OrganizationId, UserId};
 use gantry_domain::permission::{Permission, Permissions};
 use gantry_domain::run::Actor;
 
@@ -24,6 +24,8 @@ use crate::error::{ApiError, ApiResult};
 pub struct Caller {
     pub organization: OrganizationId,
     pub actor: Actor,
+    /// The person, or the owner of the key.
+    pub user: UserId,
     pub permissions: Permissions,
 }
 

@@ -46,6 +46,42 @@ table! {
     GET "/api/v1/runs/{id}/artifacts/{path}" => Permission(ArtifactsRead);
     GET "/api/v1/events" => Permission(RunsRead);
 
+    POST "/api/v1/auth/signup" => Nothing;
+    POST "/api/v1/auth/signup/confirm" => Nothing;
+    POST "/api/v1/auth/login" => Nothing;
+    POST "/api/v1/auth/refresh" => Nothing;
+    POST "/api/v1/auth/logout" => Nothing;
+    POST "/api/v1/auth/switch" => Permission(Account);
+    POST "/api/v1/auth/password/forgot" => Nothing;
+    POST "/api/v1/auth/password/reset" => Nothing;
+    GET "/api/v1/me" => Credential;
+    PATCH "/api/v1/me" => Permission(Account);
+    POST "/api/v1/me/password" => Permission(Account);
+    GET "/api/v1/me/sessions" => Permission(Account);
+    DELETE "/api/v1/me/sessions" => Permission(Account);
+    DELETE "/api/v1/me/sessions/{id}" => Permission(Account);
+    DELETE "/api/v1/me/organizations/{id}" => Permission(Account);
+
+    GET "/api/v1/organization" => Permission(OrganizationRead);
+    PATCH "/api/v1/organization" => Permission(OrganizationWrite);
+    POST "/api/v1/organizations" => Permission(Account);
+    GET "/api/v1/organization/members" => Permission(MembersRead);
+    PATCH "/api/v1/organization/members/{id}" => Permission(MembersManage);
+    DELETE "/api/v1/organization/members/{id}" => Permission(MembersManage);
+    POST "/api/v1/organization/invitations" => Permission(InvitationsManage);
+    GET "/api/v1/organization/invitations" => Permission(InvitationsManage);
+    POST "/api/v1/organization/invitations/{id}/resend" => Permission(InvitationsManage);
+    DELETE "/api/v1/organization/invitations/{id}" => Permission(InvitationsManage);
+    POST "/api/v1/invitations/look-up" => Nothing;
+    POST "/api/v1/invitations/accept" => Nothing;
+    GET "/api/v1/audit" => Permission(AuditRead);
+    GET "/api/v1/audit/export" => Permission(AuditRead);
+
+    POST "/api/v1/keys" => Permission(KeysOwn);
+    GET "/api/v1/keys" => Permission(KeysOwn);
+    POST "/api/v1/keys/{id}/rotate" => Permission(KeysOwn);
+    DELETE "/api/v1/keys/{id}" => Permission(KeysOwn);
+
     GET "/api/v1/workers" => Permission(WorkersRead);
     POST "/api/v1/workers/{id}/drain" => Permission(WorkersDrain);
     POST "/api/v1/workers/{id}/undrain" => Permission(WorkersDrain);

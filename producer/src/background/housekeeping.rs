@@ -1,10 +1,11 @@
-//! Slow duties: forgetting idempotency keys and workers that went, and the gauges that a scrape shows.
+//! Slow duties: forgetting idempotency keys, sessions and workers that went, and the gauges that a scrape shows.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gantry_domain::identity::lockout::LockoutPolicy;
 use gantry_domain::spec::Pool;
 use gantry_service_kit::reconciler::{Outcome, ReconcileError, Reconciler};
 use gantry_store::PoolDepth;
@@ -14,6 +15,8 @@ use crate::state::App;
 
 /// A worker not heard of for this long is forgotten.
 const FORGET_WORKER_AFTER: Duration = Duration::from_secs(3600);
+/// Sessions and links to choose a password.
+const FORGET_EXPIRED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 pub struct Housekeeping {
     app: Arc<App>,
@@ -59,6 +62,12 @@ impl Reconciler for Housekeeping {
         let forgotten =
             stores.runs.forget_idempotency(now - self.app.config.limits.idempotency).await.map_err(failed)?;
         let gone = stores.workers.forget(None, now - FORGET_WORKER_AFTER).await.map_err(failed)?;
+        // What expired tells why for a while: a token that is replayed is answered as one of a session that is over.
+        let long_ago = now - FORGET_EXPIRED_AFTER;
+        let forgotten = forgotten
+            + stores.sessions.forget(long_ago).await.map_err(failed)?
+            + stores.resets.forget(long_ago).await.map_err(failed)?
+            + stores.sign_ins.forget(now - LockoutPolicy::ACCOUNT.forget).await.map_err(failed)?;
         self.show_depths(stores.dispatch.depths().await.map_err(failed)?);
         Ok(Outcome::did(forgotten + gone))
     }

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gantry_credentials::key::{SigningKey, SigningKeys};
+use gantry_credentials::key::SigningKeys;
 use gantry_domain::identity::session::SessionLife;
 use gantry_mail::{PublicUrl, Sender, SmtpCredentials, SmtpOptions, SmtpSecurity};
 use gantry_ratelimit::Limit;
@@ -17,8 +17,8 @@ pub struct IdentityConfig {
     pub open_sign_up: bool,
     /// Where people find this installation: links in mail lead there.
     pub public_url: Option<PublicUrl>,
-    /// Of access tokens and signed links. All replicas have the same; random ones are good for one process alone.
-    pub signing_keys: SigningKeys,
+    /// Of access tokens and signed links. All replicas have the same; without any, a process makes its own.
+    pub signing_keys: Option<SigningKeys>,
     pub sessions: SessionLife,
     pub mail: MailConfig,
     /// Of attempts to sign in and the like, per address and per account.
@@ -30,6 +30,8 @@ pub struct IdentityConfig {
 /// Where mail goes.
 #[derive(Debug, Clone)]
 pub enum MailConfig {
+    /// As it fits: `gantry up` shows mail on the console, a producer sends none.
+    Unset,
     /// Nobody is written to, and what needs mail is refused.
     Off,
     /// To standard error.
@@ -48,20 +50,13 @@ impl Default for IdentityConfig {
         Self {
             open_sign_up: false,
             public_url: None,
-            signing_keys: random_keys(),
+            signing_keys: None,
             sessions: SessionLife::default(),
-            mail: MailConfig::Off,
+            mail: MailConfig::Unset,
             sign_ins: None,
             waiting_passwords: NonZeroUsize::MIN.saturating_add(WAITING_PASSWORDS - 1),
         }
     }
-}
-
-/// Keys that nobody else has.
-#[expect(clippy::expect_used, reason = "the name is one, and one key has no namesake")]
-fn random_keys() -> SigningKeys {
-    let name = "process".parse().expect("a name");
-    SigningKeys::new(SigningKey::random(name), None).expect("one key")
 }
 
 impl IdentityConfig {
@@ -96,9 +91,9 @@ impl IdentityConfig {
         Self {
             open_sign_up,
             public_url,
-            signing_keys: signing_keys(source).unwrap_or(default.signing_keys),
+            signing_keys: signing_keys(source),
             sessions,
-            mail: mail.unwrap_or(MailConfig::Off),
+            mail: mail.unwrap_or(MailConfig::Unset),
             sign_ins: count.map(|count| Limit::per_minute(count, count)),
             waiting_passwords: NonZeroUsize::new(waiting).unwrap_or(NonZeroUsize::MIN),
         }
@@ -180,6 +175,8 @@ const FORMS: &str = "is `off`, `console`, `directory:PATH`, `smtp://HOST:587` (S
 
 #[cfg(test)]
 mod tests {
+    use gantry_credentials::key::SigningKey;
+
     use super::*;
 
     fn read(variables: &[(&'static str, &str)]) -> Result<IdentityConfig, String> {
@@ -191,7 +188,7 @@ mod tests {
     #[test]
     fn nothing_set_is_closed_and_writes_to_nobody() {
         let config = read(&[]).unwrap();
-        assert!(!config.open_sign_up && matches!(config.mail, MailConfig::Off));
+        assert!(!config.open_sign_up && matches!(config.mail, MailConfig::Unset));
         assert_eq!(config.sign_ins.unwrap().count.get(), 5);
         assert!(read(&[("GANTRY_RATE_LIMITS_SIGN_INS", "0")]).unwrap().sign_ins.is_none());
     }

@@ -1,18 +1,23 @@
 //! Gives every request an id that its answer and its log lines carry.
 
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
 use gantry_domain::trace::TraceContext;
 use tracing::Instrument as _;
 
+use super::ClientAddress;
+use crate::state::App;
 use crate::trace;
 
 /// What is known of the request being answered.
 struct About {
     id: String,
     trace: Option<TraceContext>,
+    from: ClientAddress,
 }
 
 tokio::task_local! {
@@ -32,8 +37,13 @@ pub fn trace() -> Option<TraceContext> {
     here.or_else(|| ABOUT.try_with(|about| about.trace.clone()).ok().flatten())
 }
 
+/// Where the request being answered comes from; `None` outside of one.
+pub fn client() -> Option<ClientAddress> {
+    ABOUT.try_with(|about| about.from).ok()
+}
+
 /// Takes the caller's id if it is a plain one, else makes one.
-pub async fn layer(request: Request, next: Next) -> Response {
+pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(HEADER).and_then(|value| value.to_str().ok()).filter(|id| plain(id));
     let id = match given {
         Some(id) => id.to_owned(),
@@ -41,7 +51,8 @@ pub async fn layer(request: Request, next: Next) -> Response {
     };
     let span = trace::of_request(&request, &id);
     let header = HeaderValue::from_str(&id).ok();
-    let about = About { id, trace: trace::of_headers(request.headers()) };
+    let from = ClientAddress::of(request.headers(), request.extensions(), app.config.http.trusted_proxies);
+    let about = About { id, trace: trace::of_headers(request.headers()), from };
     let mut response = ABOUT.scope(about, next.run(request).instrument(span.clone())).await;
     span.record("http.response.status_code", response.status().as_u16());
     if response.status().is_server_error() {

@@ -25,6 +25,8 @@ pub struct ServiceConfig {
     pub worker_tokens: WorkerTokens,
     /// Read again when it changes.
     pub worker_token_file: Option<PathBuf>,
+    /// Read again when it changes.
+    pub signing_keys_file: Option<PathBuf>,
     /// Makes the organization `default` with this key, unless they are there.
     pub bootstrap_key: Option<Secret>,
     /// How long the store may be away at the start.
@@ -77,6 +79,12 @@ fn read(mut source: Source) -> Result<(ServiceConfig, Effective), ConfigErrors> 
     let telemetry = TelemetryConfig::read(&mut source);
     let backends = BackendConfig::read(&mut source, Composition::Deployment);
     let producer = ProducerConfig::read(&mut source);
+    if producer.identity.signing_keys.is_none() {
+        source.reject(
+            "signing_keys",
+            "is required, the same for all producers: what access tokens are signed with; make one with `gantry-producer new-signing-key`",
+        );
+    }
     let worker_tokens = worker_tokens(&mut source);
     let bootstrap_key = bootstrap_key(&mut source);
     let config = ServiceConfig {
@@ -87,6 +95,7 @@ fn read(mut source: Source) -> Result<(ServiceConfig, Effective), ConfigErrors> 
         backends,
         worker_tokens,
         worker_token_file: source.secret_file("worker_token"),
+        signing_keys_file: source.secret_file("signing_keys"),
         bootstrap_key,
         store_patience: source.duration("store_patience", Duration::from_secs(60)),
         drain_delay: source.duration("drain_delay", Duration::from_secs(5)),
@@ -120,6 +129,7 @@ fn bootstrap_key(source: &mut Source) -> Option<Secret> {
 mod tests {
     use super::*;
 
+    const SIGNING_KEY: &str = "k1:MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=";
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
     fn complete() -> Vec<(&'static str, String)> {
@@ -127,6 +137,7 @@ mod tests {
             ("GANTRY_STORE", "mongodb://ann:secret@db/gantry".to_owned()),
             ("GANTRY_QUEUE", "amqp://ann:secret@broker".to_owned()),
             ("GANTRY_WORKER_TOKEN", TOKEN.to_owned()),
+            ("GANTRY_SIGNING_KEYS", SIGNING_KEY.to_owned()),
         ]
     }
 
@@ -137,12 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn three_settings_make_a_producer() {
+    fn four_settings_make_a_producer() {
         let (config, effective) = with(&[]).unwrap();
         assert_eq!((config.listen, config.worker_listen), (LISTEN, WORKER_LISTEN));
         assert!(config.bootstrap_key.is_none());
         let shown = effective.to_string();
         assert!(!shown.contains("secret") && !shown.contains(TOKEN), "{shown}");
+        assert!(!shown.contains("MDEyMzQ1"), "{shown}");
     }
 
     #[test]
@@ -164,6 +176,7 @@ mod tests {
                 "GANTRY_LISTEN",
                 "GANTRY_STORE",
                 "GANTRY_QUEUE",
+                "GANTRY_SIGNING_KEYS",
                 "GANTRY_WORKER_TOKEN",
                 "GANTRY_BOOTSTRAP_API_KEY"
             ]

@@ -1,8 +1,10 @@
 //! `gantry-producer`: a producer as a process of its own. Configuration, backends, two listeners, and an orderly end.
 
+mod admin;
 mod args;
 mod bootstrap;
 pub mod config;
+mod follow;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use self::config::ServiceConfig;
 use crate::Producer;
 use crate::backends;
 use crate::services::credentials;
+use crate::services::credentials::key::SigningKey;
 
 /// On answering a health check.
 const PROBE: Duration = Duration::from_secs(5);
@@ -43,6 +46,9 @@ pub fn main() -> ExitCode {
         Some(Command::Health { ready }) => run(health(file, ready)),
         Some(Command::NewKey) => say(&credentials::new_api_key()),
         Some(Command::NewToken) => say(&credentials::new_token()),
+        Some(Command::NewSigningKey) => new_signing_key(),
+        Some(Command::User { command }) => run(admin::user(file, command)),
+        Some(Command::Organization { command }) => run(admin::organization(file, command)),
     }
 }
 
@@ -65,6 +71,14 @@ fn say(text: &str) -> ExitCode {
 fn fail(text: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr().lock(), "gantry-producer: {text}");
     ExitCode::FAILURE
+}
+
+/// With a name of its own: two keys of one name cannot be told apart.
+fn new_signing_key() -> ExitCode {
+    match format!("k{:08x}", rand::random::<u32>()).parse() {
+        Ok(name) => say(&SigningKey::random(name).to_config()),
+        Err(error) => fail(&error.to_string()),
+    }
 }
 
 fn check(file: Option<&std::path::Path>) -> ExitCode {
@@ -110,7 +124,14 @@ async fn serve_until_told(config: ServiceConfig) -> anyhow::Result<()> {
     producer.spawn_reconcilers(&tasks);
     tasks.spawn("metrics", metrics.keep_up(serving.clone()));
     if let Some(file) = config.worker_token_file.clone() {
-        tasks.spawn("worker tokens", config.worker_tokens.clone().follow(file, serving.clone()));
+        let tokens = config.worker_tokens.clone();
+        let take = move |text: &str| tokens.reload(text);
+        tasks.spawn("worker tokens", follow::follow("worker tokens", file, serving.clone(), take));
+    }
+    if let Some(file) = config.signing_keys_file.clone() {
+        let app = producer.app().clone();
+        let take = move |text: &str| app.identity.keys.reload(text).map_err(|error| error.to_string());
+        tasks.spawn("signing keys", follow::follow("signing keys", file, serving.clone(), take));
     }
     let options = ServeOptions { drain: config.drain_grace, ..ServeOptions::default() };
     let serves = |listener, router| serve(listener, router, options.clone(), serving.clone());

@@ -1,13 +1,19 @@
 //! HTTP: extract, call one service, map. The OpenAPI document comes from these functions.
 
 mod artifacts;
+mod audit;
+mod auth;
 mod errors_page;
 mod events;
+mod keys;
 mod logs;
+mod me;
+mod organization;
 mod runs;
 mod set_aside;
 mod system;
 mod tests;
+mod view;
 mod worker;
 mod workers;
 
@@ -46,6 +52,9 @@ use crate::trace::{known_method, route};
     tags(
         (name = "runs", description = "Requests to execute an automation"),
         (name = "results", description = "What a run left: log, tests, artifacts"),
+        (name = "auth", description = "Signing up, in and out, and who one is"),
+        (name = "organization", description = "The tenant, who belongs to it, and what happened"),
+        (name = "keys", description = "API keys"),
         (name = "workers", description = "The fleet"),
         (name = "system", description = "Health and operation"),
     )
@@ -134,6 +143,33 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tests::list))
         .routes(routes!(artifacts::list))
         .routes(routes!(artifacts::download))
+        .routes(routes!(auth::begin_sign_up))
+        .routes(routes!(auth::confirm_sign_up))
+        .routes(routes!(auth::sign_in))
+        .routes(routes!(auth::refresh))
+        .routes(routes!(auth::sign_out))
+        .routes(routes!(auth::switch))
+        .routes(routes!(auth::forgot))
+        .routes(routes!(auth::reset))
+        .routes(routes!(me::show, me::change))
+        .routes(routes!(me::password))
+        .routes(routes!(me::list_sessions, me::revoke_sessions))
+        .routes(routes!(me::revoke_session))
+        .routes(routes!(me::leave))
+        .routes(routes!(organization::show, organization::change))
+        .routes(routes!(organization::create))
+        .routes(routes!(organization::members))
+        .routes(routes!(organization::change_role, organization::remove_member))
+        .routes(routes!(organization::invite, organization::list_invitations))
+        .routes(routes!(organization::resend_invitation))
+        .routes(routes!(organization::revoke_invitation))
+        .routes(routes!(organization::look_up_invitation))
+        .routes(routes!(organization::accept_invitation))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::revoke))
         .routes(routes!(workers::list))
         .routes(routes!(workers::drain))
         .routes(routes!(workers::undrain))
@@ -181,7 +217,7 @@ fn finish(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(rate::layer))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
-        .layer(middleware::from_fn(request_id::layer))
+        .layer(middleware::from_fn_with_state(app.clone(), request_id::layer))
         .with_state(app)
 }
 

@@ -126,7 +126,7 @@ impl ListParams {
     }
 }
 
-fn bad_cursor() -> ApiError {
+pub(super) fn bad_cursor() -> ApiError {
     ApiError::invalid_parameter("`cursor` is not one that a list gave you.")
 }
 
@@ -140,10 +140,8 @@ pub async fn list(
     ApiQuery(params): ApiQuery<ListParams>,
 ) -> ApiResult<Json<Page<Run>>> {
     let limit = limit(params.limit)?;
-    let after = match &params.cursor {
-        None => None,
-        Some(cursor) => Some(cursor.parse::<RunId>().map_err(|_| bad_cursor())?),
-    };
+    let after: Option<RunId> =
+        params.cursor.as_deref().map(str::parse).transpose().map_err(|_| bad_cursor())?;
     let page = app.parts.stores.runs.list(caller.organization, &params.filter()?, after, limit).await?;
     Ok(Json(Page {
         items: page.items.iter().map(|run| overview::brief(&app, run)).collect(),
@@ -156,9 +154,16 @@ pub async fn list(
 #[into_params(parameter_in = Query)]
 pub struct PageParams {
     /// 1 to 100; 25 if absent.
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
     /// From `next_cursor`.
     cursor: Option<String>,
+}
+
+impl PageParams {
+    /// The id that the page begins behind.
+    pub(super) fn after<T: std::str::FromStr>(&self) -> ApiResult<Option<T>> {
+        self.cursor.as_deref().map(str::parse).transpose().map_err(|_| bad_cursor())
+    }
 }
 
 /// List the groups that runs carry, by name.

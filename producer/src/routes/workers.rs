@@ -8,9 +8,11 @@ use axum::extract::{Path, State};
 use gantry_api_types::fleet::{Worker, Workers};
 use gantry_api_types::problem::Problem;
 use gantry_domain::id::WorkerId;
+use gantry_domain::identity::AuditAction;
 
+use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
-use crate::services::accept::Caller;
+use crate::services::identity::audit;
 use crate::state::App;
 
 /// List the workers.
@@ -27,22 +29,22 @@ pub async fn list(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<Work
 #[utoipa::path(post, path = "/api/v1/workers/{id}/drain", operation_id = "drain_worker", tag = "workers", params(("id" = String, Path)),
     responses((status = 200, description = "The worker is told with its next heartbeat", body = Worker),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn drain(State(app): State<Arc<App>>, _: Caller, id: WorkerPath) -> ApiResult<Json<Worker>> {
-    set_draining(&app, id, true).await
+pub async fn drain(State(app): State<Arc<App>>, caller: Caller, id: WorkerPath) -> ApiResult<Json<Worker>> {
+    set_draining(&app, &caller, id, true).await
 }
 
 /// Let a draining worker take runs again.
 #[utoipa::path(post, path = "/api/v1/workers/{id}/undrain", operation_id = "undrain_worker", tag = "workers", params(("id" = String, Path)),
     responses((status = 200, description = "The worker is told with its next heartbeat", body = Worker),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn undrain(State(app): State<Arc<App>>, _: Caller, id: WorkerPath) -> ApiResult<Json<Worker>> {
-    set_draining(&app, id, false).await
+pub async fn undrain(State(app): State<Arc<App>>, caller: Caller, id: WorkerPath) -> ApiResult<Json<Worker>> {
+    set_draining(&app, &caller, id, false).await
 }
 
 /// A path that cannot be a worker's is one that does not exist.
 type WorkerPath = Result<Path<String>, PathRejection>;
 
-async fn set_draining(app: &App, id: WorkerPath, draining: bool) -> ApiResult<Json<Worker>> {
+async fn set_draining(app: &App, caller: &Caller, id: WorkerPath, draining: bool) -> ApiResult<Json<Worker>> {
     let id = id.ok().and_then(|Path(id)| id.parse::<WorkerId>().ok()).ok_or_else(ApiError::not_found)?;
     if !app.parts.stores.workers.set_draining(id, draining).await? {
         return Err(ApiError::not_found());
@@ -50,5 +52,7 @@ async fn set_draining(app: &App, id: WorkerPath, draining: bool) -> ApiResult<Js
     let worker = app.parts.stores.workers.get(id).await?.ok_or_else(ApiError::not_found)?;
     app.fleet.draining(worker.id, draining);
     app.wakes.dispatch.wake();
+    let action = if draining { AuditAction::WorkerDrained } else { AuditAction::WorkerUndrained };
+    audit::write(app, audit::done(app, caller, action).to(worker.id)).await;
     Ok(Json(Worker::of(&worker, app.now(), app.config.leases.lease)))
 }

@@ -3,12 +3,14 @@
 use gantry_api_types::problem::ProblemCode;
 use gantry_domain::event::{Change, Event};
 use gantry_domain::id::RunId;
+use gantry_domain::identity::AuditAction;
 use gantry_domain::run::{Refused, Run, RunStatus};
 use gantry_queue::ControlMessage;
 use gantry_store::{Deleted, Durability};
 
+use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
-use crate::services::accept::Caller;
+use crate::services::identity::audit;
 use crate::services::transition::{Scope, Unchanged, change};
 use crate::state::App;
 
@@ -33,6 +35,7 @@ pub async fn cancel(app: &App, caller: Caller, id: RunId) -> ApiResult<Run> {
             tracing::warn!(run.id = %run.id, org.id = %run.organization, %error, "cancel reaches the worker with its next heartbeat");
         }
     }
+    audit::write(app, audit::done(app, &caller, AuditAction::RunCancelled).to(id)).await;
     Ok(run)
 }
 
@@ -60,6 +63,7 @@ pub async fn delete(app: &App, caller: Caller, id: RunId) -> ApiResult<()> {
                 change: Change::Deleted,
                 version: None,
             });
+            audit::write(app, audit::done(app, &caller, AuditAction::RunDeleted).to(id)).await;
             Ok(())
         }
     }

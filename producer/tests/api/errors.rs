@@ -44,6 +44,11 @@ async fn provoke(code: ProblemCode) -> (Answer, &'static str) {
                 "Ask an admin of your organization",
             )
         }
+        ProblemCode::Conflict => {
+            let admin = installation.another_key("").owner;
+            let path = format!("/api/v1/organization/members/{admin}");
+            (installation.delete(&path).await, "make somebody else an admin first")
+        }
         ProblemCode::NotFound => (installation.get(&missing).await, "not yours"),
         ProblemCode::MethodNotAllowed => {
             (installation.call_as("", Method::PATCH, "/api/v1/runs", None).await, "not with this method")

@@ -138,6 +138,7 @@ pub struct Cluster {
     pub names: OwnNames,
     plan: Plan,
     token: String,
+    signing_keys: String,
     // Dropped last: processes write their logs there.
     dir: TempDir,
 }
@@ -154,6 +155,7 @@ impl Cluster {
             key: binary::new_api_key()?,
             names: OwnNames::new(),
             token: random(),
+            signing_keys: binary::new_signing_key()?,
             plan,
             dir,
         };
@@ -363,6 +365,7 @@ impl Cluster {
         set("GANTRY_LISTEN", "127.0.0.1:0");
         set("GANTRY_WORKER_LISTEN", "127.0.0.1:0");
         set("GANTRY_WORKER_TOKEN", &self.token);
+        set("GANTRY_SIGNING_KEYS", &self.signing_keys);
         set("GANTRY_BOOTSTRAP_API_KEY", &self.key);
         set("GANTRY_STORE", &addresses.store(&self.names));
         set("GANTRY_QUEUE", &addresses.amqp);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use gantry_credentials::jwt::AccessTokens;
-use gantry_credentials::key::{BadKey, SigningKeys};
+use gantry_credentials::key::{BadKey, SigningKey, SigningKeys};
 use gantry_credentials::signed_link::LinkSigner;
 use gantry_domain::id::InstallationId;
 use gantry_domain::time::Clock;
@@ -24,10 +24,16 @@ struct Live {
 }
 
 impl LiveKeys {
-    pub fn new(keys: &SigningKeys, installation: InstallationId, clock: Arc<dyn Clock>) -> Self {
+    /// Without keys it makes one, which is good for this process alone.
+    pub fn new(
+        keys: Option<&SigningKeys>,
+        installation: InstallationId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BadKey> {
         let issuer = installation.to_string();
-        let live = RwLock::new(Live::new(&issuer, keys, &clock));
-        Self { issuer, clock, live }
+        let own = SigningKeys::new(SigningKey::random("process".parse()?), None)?;
+        let live = RwLock::new(Live::new(&issuer, keys.unwrap_or(&own), &clock));
+        Ok(Self { issuer, clock, live })
     }
 
     pub fn tokens(&self) -> Arc<AccessTokens> {
@@ -38,12 +44,13 @@ impl LiveKeys {
         self.live.read().unwrap_or_else(PoisonError::into_inner).links.clone()
     }
 
-    /// Takes the keys of this text into use; text that is none changes nothing.
-    pub fn reload(&self, text: &str) -> Result<(), BadKey> {
-        let keys = text.parse()?;
-        let live = Live::new(&self.issuer, &keys, &self.clock);
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
-        Ok(())
+    /// Takes the keys of this text into use; true when they have other names than before.
+    pub fn reload(&self, text: &str) -> Result<bool, BadKey> {
+        let live = Live::new(&self.issuer, &text.parse()?, &self.clock);
+        let mut known = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = live.tokens.key_names().ne(known.tokens.key_names());
+        *known = live;
+        Ok(changed)
     }
 }
 

@@ -25,7 +25,7 @@ impl Post {
     pub fn new(config: &IdentityConfig) -> Result<Option<(Self, OutboxTask)>, IdentityError> {
         let bad = |error: String| IdentityError::Mail(error);
         let mailer: Arc<dyn Mailer> = match &config.mail {
-            MailConfig::Off => return Ok(None),
+            MailConfig::Off | MailConfig::Unset => return Ok(None),
             MailConfig::Console => Arc::new(ConsoleMailer::new(std::io::stderr())),
             MailConfig::Directory(path, from) => {
                 Arc::new(FileMailer::new(path.clone(), from.clone()).map_err(|error| bad(error.to_string()))?)

@@ -1,0 +1,40 @@
+//! How often somebody may try who is not known yet.
+
+use std::num::NonZeroU32;
+
+use gantry_api_types::problem::ProblemCode;
+use gantry_domain::identity::Email;
+use gantry_ratelimit::LimitKey;
+
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{ClientAddress, request_id};
+use crate::services::credentials;
+use crate::state::App;
+
+/// Counts an attempt of the request's address, and at this account whether it exists or not.
+pub async fn admit(app: &App, account: Option<&Email>) -> ApiResult<()> {
+    let Some(limit) = app.config.identity.sign_ins else { return Ok(()) };
+    let address = request_id::client().map(ClientAddress::network).map(LimitKey::SignInAddress);
+    let account = account.map(|email| LimitKey::SignInAccount(of(email)));
+    for key in address.into_iter().chain(account) {
+        let decision = app.parts.limiter.check(&key, limit, NonZeroU32::MIN).await;
+        if !decision.allowed {
+            metrics::counter!("gantry_rate_limited_total", "limit" => "sign_in").increment(1);
+            let seconds = u32::try_from(decision.retry_after.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+            return Err(too_often(seconds));
+        }
+    }
+    Ok(())
+}
+
+/// The same whatever it was too much of: it does not tell whether there is an account.
+pub fn too_often(seconds: u32) -> ApiError {
+    let detail = format!("Too many attempts. Wait {} s before the next one.", seconds.max(1));
+    ApiError::later(ProblemCode::RateLimited, detail, seconds)
+}
+
+fn of(email: &Email) -> u128 {
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&credentials::hash(email.as_str())[..16]);
+    u128::from_be_bytes(bits)
+}

@@ -1,0 +1,268 @@
+//! Passwords: proving who one is with them, choosing and forgetting them.
+
+use std::sync::Arc;
+
+use gantry_api_types::problem::ProblemCode;
+use gantry_credentials::password::{NewPassword, PasswordError, PresentedPassword, Verdict};
+use gantry_credentials::token::{PasswordReset as ResetKind, Token};
+use gantry_domain::id::OrganizationId;
+use gantry_domain::identity::lockout::Subject;
+use gantry_domain::identity::reset::{self, ResetRefused};
+use gantry_domain::identity::session::Client;
+use gantry_domain::identity::{AuditAction, AuditEntry, Email, Outcome, PasswordHash, PasswordReset, User};
+use gantry_domain::run::Actor;
+use gantry_domain::time::Timestamp;
+use gantry_store::{Attempt, Changed};
+
+use super::change::change;
+use super::post::Post;
+use super::sessions::{self, Signed};
+use super::{audit, limits};
+use crate::access::unauthorized;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::request_id;
+use crate::state::App;
+
+fn wrong() -> ApiError {
+    unauthorized("E-mail address or password is wrong.")
+}
+
+fn not_judged(error: PasswordError) -> ApiError {
+    match error {
+        PasswordError::Busy => ApiError::later(
+            ProblemCode::Unavailable,
+            "Too many people sign in at this moment. Try again in some seconds.",
+            2,
+        ),
+        PasswordError::Closed => ApiError::unavailable("This server", error.to_string()),
+        PasswordError::Failed => ApiError::internal(error.to_string()),
+    }
+}
+
+/// A password that somebody may have, hashed. `related` are what is guessed first.
+pub async fn choose(app: &App, text: &str, related: &[&str], pointer: &str) -> ApiResult<PasswordHash> {
+    let password =
+        NewPassword::choose(text, related).map_err(|weak| ApiError::field(pointer, weak.to_string()))?;
+    app.identity.passwords.hash(password).await.map(PasswordHash::from_phc).map_err(not_judged)
+}
+
+/// An attempt that was counted, and is taken back unless it was judged.
+struct Counted<'a> {
+    app: &'a App,
+    subjects: Vec<Subject>,
+}
+
+impl<'a> Counted<'a> {
+    /// Counts an attempt at the account and from the address, before it is known how it ends.
+    async fn new(app: &'a App, email: &Email) -> ApiResult<Self> {
+        let address = request_id::client().map(|address| Subject::address(address.0));
+        let mut counted = Self { app, subjects: Vec::new() };
+        for subject in [Some(Subject::Account(email.clone())), address].into_iter().flatten() {
+            match app.parts.stores.sign_ins.attempt(&subject, app.now()).await? {
+                Attempt::Counted(_) => counted.subjects.push(subject),
+                Attempt::Locked(until) => {
+                    counted.take_back().await?;
+                    return Err(limits::too_often(seconds_until(until, app.now())));
+                }
+            }
+        }
+        Ok(counted)
+    }
+
+    async fn take_back(self) -> ApiResult<()> {
+        for subject in &self.subjects {
+            self.app.parts.stores.sign_ins.take_back(subject).await?;
+        }
+        Ok(())
+    }
+
+    /// The password was right. Of an address only this attempt is forgotten: whoever has one account gets no more guesses at
+    /// others by it.
+    async fn forgive(self) -> ApiResult<()> {
+        let sign_ins = &self.app.parts.stores.sign_ins;
+        for subject in &self.subjects {
+            match subject {
+                Subject::Account(_) => sign_ins.forgive(subject).await?,
+                Subject::Address(_) => sign_ins.take_back(subject).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seconds_until(until: Timestamp, now: Timestamp) -> u32 {
+    u32::try_from(until.since(now).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+/// Whether this is the password of the account; an account that may not sign in has none. Takes as long either way.
+async fn judge(app: &App, email: &Email, user: Option<User>, password: &str) -> ApiResult<User> {
+    let counted = Counted::new(app, email).await?;
+    let user = user.filter(|user| !user.is_disabled());
+    let stored = user.as_ref().map(|user| user.password.as_str().to_owned());
+    let verdict = match app.identity.passwords.verify(PresentedPassword::new(password), stored).await {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            counted.take_back().await?;
+            return Err(not_judged(error));
+        }
+    };
+    let Some((user, Verdict::Right { rehash })) = user.map(|user| (user, verdict)) else {
+        return Err(wrong());
+    };
+    counted.forgive().await?;
+    Ok(if rehash { hash_anew(app, user, password).await } else { user })
+}
+
+/// Keeps the same password under today's parameters. Another time if not now.
+async fn hash_anew(app: &App, user: User, password: &str) -> User {
+    // It may be one that could not be chosen any more.
+    let Ok(password) = NewPassword::choose(password, &[]) else { return user };
+    let Ok(hash) = app.identity.passwords.hash(password).await else { return user };
+    let next = user.rehash(PasswordHash::from_phc(hash));
+    match app.parts.stores.users.update(&next).await {
+        Ok(Changed::Updated) => next,
+        _ => user,
+    }
+}
+
+/// Signs somebody in. The same answer, after the same time, for a wrong password, an account that is not there and one that is
+/// disabled.
+pub async fn sign_in(
+    app: &App,
+    email: &str,
+    password: &str,
+    organization: Option<OrganizationId>,
+    client: Client,
+) -> ApiResult<Signed> {
+    let email = email.parse::<Email>().ok();
+    limits::admit(app, email.as_ref()).await?;
+    // Nobody has an address that is none: it is judged like one that nobody has.
+    let email = match email {
+        Some(email) => email,
+        None => "nobody@invalid".parse().map_err(|_| wrong())?,
+    };
+    let user = app.parts.stores.users.by_email(&email).await?;
+    let known = user.as_ref().map(|user| user.id);
+    match judge(app, &email, user, password).await {
+        Ok(user) => {
+            let organization = sessions::organization(app, &user, organization).await?;
+            let works_in = organization.as_ref().map(|(organization, _)| organization.id);
+            let id = user.id;
+            let signed = sessions::begin(app, user, organization, client).await?;
+            let entry = audit::by(app, Actor::User(id), works_in, AuditAction::SignIn);
+            audit::write(app, entry.to(email)).await;
+            Ok(signed)
+        }
+        Err(error) => {
+            if error.code == ProblemCode::Unauthorized {
+                refused(app, known, &email).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Tells those who can do something about it.
+async fn refused(app: &App, user: Option<gantry_domain::id::UserId>, email: &Email) {
+    let organizations = match user {
+        Some(user) => app.parts.stores.organizations.of_user(user).await.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let entry = AuditEntry::new(AuditAction::SignIn, Outcome::Refused, app.now()).to(email);
+    let organization = organizations.first().map(|organization| organization.id);
+    audit::write(app, AuditEntry { organization, ..entry }).await;
+}
+
+/// Another password, by whoever knows the present one. Every session is over; the answer begins another.
+pub async fn change_own(
+    app: &App,
+    user: User,
+    current: &str,
+    new: &str,
+    client: Client,
+) -> ApiResult<Signed> {
+    limits::admit(app, Some(&user.email)).await?;
+    let email = user.email.clone();
+    let user = judge(app, &email, Some(user), current).await.map_err(|error| match error.code {
+        ProblemCode::Unauthorized => ApiError::field("/current", "is not your password"),
+        _ => error,
+    })?;
+    let user = set(app, user, new, "/new").await?;
+    let organization = sessions::organization(app, &user, None).await?;
+    note(
+        app,
+        &user,
+        organization.as_ref().map(|(organization, _)| organization.id),
+        AuditAction::PasswordChanged,
+    )
+    .await;
+    sessions::begin(app, user, organization, client).await
+}
+
+async fn set(app: &App, user: User, password: &str, pointer: &str) -> ApiResult<User> {
+    let hash = choose(app, password, &[user.email.as_str(), &user.name], pointer).await?;
+    let now = app.now();
+    let users = &app.parts.stores.users;
+    let decide = |user: &User| Ok(user.set_password(hash.clone(), now));
+    let (_, user) = change(&**users, user, decide).await?;
+    app.identity.believed.forget();
+    Ok(user)
+}
+
+async fn note(app: &App, user: &User, organization: Option<OrganizationId>, action: AuditAction) {
+    audit::write(app, audit::by(app, Actor::User(user.id), organization, action).to(user.id)).await;
+}
+
+/// Mails a link by which to choose another password, if there is such an account. Answers before it is known whether.
+pub async fn forgot(app: &Arc<App>, email: &str) -> ApiResult<()> {
+    Post::required(app.identity.post.as_ref())?;
+    let email: Email = email.parse().map_err(|error: gantry_domain::identity::email::EmailError| {
+        ApiError::field("/email", error.to_string())
+    })?;
+    limits::admit(app, Some(&email)).await?;
+    let (work, client) = (app.clone(), request_id::client());
+    app.identity.later(app, async move {
+        let Some(post) = &work.identity.post else { return Ok(()) };
+        let user = work.parts.stores.users.by_email(&email).await?.filter(|user| !user.is_disabled());
+        let Some(user) = user else { return Ok(()) };
+        let token = begin_reset(&work, &user).await?;
+        let letter = gantry_mail::PasswordReset { token: token.expose(), valid_for: reset::LIFE };
+        post.send(&user.email, |to, at| letter.mail(to, at))?;
+        let entry = AuditEntry::new(AuditAction::PasswordForgotten, Outcome::Done, work.now()).to(user.id);
+        let entry = client.into_iter().fold(entry, |entry, address| entry.from_address(address));
+        audit::write(&work, entry).await;
+        Ok(())
+    })
+}
+
+/// A token by which this person may choose a password; good for an hour, once.
+pub async fn begin_reset(app: &App, user: &User) -> ApiResult<Token<ResetKind>> {
+    let token = Token::new();
+    app.parts.stores.resets.add(&PasswordReset::new(user.id, token.hash().0, app.now())).await?;
+    Ok(token)
+}
+
+/// Chooses another password by a mailed link. Every session is over.
+pub async fn reset(app: &App, token: &str, password: &str) -> ApiResult<()> {
+    limits::admit(app, None).await?;
+    let dead = || ApiError::conflict(format!("{ResetRefused}."));
+    let token = Token::<ResetKind>::parse(token).ok_or_else(dead)?;
+    let stores = &app.parts.stores;
+    let reset = stores.resets.by_token(&token.hash().0).await?.ok_or_else(dead)?;
+    let user = stores.users.get(reset.user).await?.filter(|user| !user.is_disabled()).ok_or_else(dead)?;
+    let used = reset.use_up(app.now()).map_err(|ResetRefused| dead())?;
+    // Before the link is used up: whoever chose a weak one may choose again.
+    let hash = choose(app, password, &[user.email.as_str(), &user.name], "/password").await?;
+    if stores.resets.update(&used).await? != Changed::Updated {
+        return Err(dead());
+    }
+    let now = app.now();
+    let decide = |user: &User| Ok(user.set_password(hash.clone(), now));
+    let (_, user) = change(&*stores.users, user, decide).await?;
+    stores.sign_ins.forgive(&Subject::Account(user.email.clone())).await?;
+    app.identity.believed.forget();
+    let organization =
+        sessions::organization(app, &user, None).await?.map(|(organization, _)| organization.id);
+    note(app, &user, organization, AuditAction::PasswordReset).await;
+    Ok(())
+}
