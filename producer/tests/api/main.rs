@@ -14,6 +14,7 @@ mod lifecycle;
 mod limits;
 mod moody_queue;
 mod moody_store;
+mod people;
 mod problem;
 mod races;
 mod rate_limits;
