@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use gantry_domain::spec::{Pool, Priority, Resources, RetryOn, RetryPolicy, RunSpec};
+use gantry_domain::spec::{Network, Pool, Priority, Resources, RetryOn, RetryPolicy, RunSpec};
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
@@ -35,6 +35,8 @@ pub(super) struct SpecRecord {
     #[serde(default, skip_serializing_if = "is_default")]
     at_most_once: bool,
     resources: ResourcesRecord,
+    #[serde(default, skip_serializing_if = "is_default")]
+    network: Network,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     artifacts: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +106,7 @@ impl From<&RunSpec> for SpecRecord {
             retries: spec.retries.into(),
             at_most_once: spec.at_most_once,
             resources: spec.resources.into(),
+            network: spec.network,
             artifacts: spec.artifacts,
             workdir: spec.workdir,
         }
@@ -129,6 +132,7 @@ impl From<SpecRecord> for RunSpec {
             retries: record.retries.into(),
             at_most_once: record.at_most_once,
             resources: record.resources.into(),
+            network: record.network,
             artifacts: record.artifacts,
             workdir: record.workdir,
         }
