@@ -10,7 +10,9 @@ use std::fmt;
 use crate::id::{OrganizationId, ProjectId};
 use crate::image::{ImagePattern, ImageReference};
 use crate::run::Actor;
-use crate::spec::{Check, Pool, Priority, Resources, RetryPolicy, RunSpec, SpecLimits, Violation, escape};
+use crate::spec::{
+    Check, Network, Pool, Priority, Resources, RetryPolicy, RunSpec, SpecLimits, Violation, escape,
+};
 use crate::time::Timestamp;
 
 /// Of one project.
@@ -41,6 +43,8 @@ pub struct Project {
     pub retention: Retention,
     /// What its runs may run; empty: any image.
     pub images: Vec<ImagePattern>,
+    /// What its runs may talk to.
+    pub network: Network,
     /// Weaker than those of a run.
     pub variables: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, Sealed>,
@@ -132,6 +136,7 @@ impl Project {
             concurrency: None,
             retention: Retention::default(),
             images: Vec::new(),
+            network: Network::default(),
             variables: BTreeMap::new(),
             secrets: BTreeMap::new(),
             registries: BTreeMap::new(),
@@ -202,6 +207,7 @@ impl Project {
             retries: defaults.retries.clone().unwrap_or_default(),
             at_most_once: false,
             resources: defaults.resources.unwrap_or_default(),
+            network: self.network,
             artifacts: defaults.artifacts.clone().unwrap_or_default(),
             workdir: None,
         }

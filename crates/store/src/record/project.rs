@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gantry_domain::id::{OrganizationId, ProjectId};
 use gantry_domain::project::{Defaults, Project, RegistryCredential, Retention, Sealed};
 use gantry_domain::run::Actor;
-use gantry_domain::spec::Pool;
+use gantry_domain::spec::{Network, Pool};
 use serde::{Deserialize, Serialize};
 
 use super::spec::{ResourcesRecord, RetriesRecord};
@@ -31,6 +31,8 @@ struct ProjectRecord {
     keep_runs: Option<u32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     images: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    network: Network,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     variables: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -126,6 +128,7 @@ pub(crate) fn encode_project(project: &Project) -> Result<Vec<u8>> {
         keep_days: project.retention.days,
         keep_runs: project.retention.runs,
         images: project.images.iter().map(ToString::to_string).collect(),
+        network: project.network,
         variables: project.variables.clone(),
         secrets: project.secrets.iter().map(|(name, sealed)| (name.clone(), sealed.into())).collect(),
         registries: project.registries.iter().map(|(name, found)| (name.clone(), registry(found))).collect(),
@@ -166,6 +169,7 @@ pub(crate) fn decode_project(document: &[u8]) -> Result<Project> {
         concurrency: record.concurrency,
         retention: Retention { days: record.keep_days, runs: record.keep_runs },
         images: record.images.into_iter().map(pattern).collect::<Result<_>>()?,
+        network: record.network,
         variables: record.variables,
         secrets: record.secrets.into_iter().map(|(name, sealed)| (name, sealed.into())).collect(),
         registries: record.registries.into_iter().map(|(name, found)| (name, registry(found))).collect(),
@@ -188,7 +192,7 @@ mod tests {
         r#""base_urls":{"staging":"https://staging"},"timeout_seconds":60,"#,
         r#""retries":{"max":0,"on":["failed","timed_out"],"backoff_seconds":10,"max_lost":2},"#,
         r#""resources":{"cpu_millis":2000,"memory_mb":2048,"pids":512},"pool":"gpu","artifacts":["reports"]},"#,
-        r#""concurrency":3,"keep_days":30,"keep_runs":100,"images":["registry.example/team/*"],"#,
+        r#""concurrency":3,"keep_days":30,"keep_runs":100,"images":["registry.example/team/*"],"network":"none","#,
         r#""variables":{"A":"1"},"secrets":{"TOKEN":{"sealed":"v1.k.x","at":1000,"by":{"key":"key_…3"}}},"#,
         r#""registries":{"registry.example":{"username":"ann","password":{"sealed":"v1.k.y","at":2000,"by":"system"}}},"#,
         r#""created_at":0,"updated_at":3000}"#
@@ -220,6 +224,7 @@ mod tests {
                 project.concurrency = Some(3);
                 project.retention = Retention { days: Some(30), runs: Some(100) };
                 project.images = vec!["registry.example/team/*".parse().unwrap()];
+                project.network = Network::None;
                 project.variables = [("A".into(), "1".into())].into();
                 let by = Actor::Key(KeyId::from_u128(3));
                 project.secrets = [("TOKEN".into(), sealed("v1.k.x", 1, by))].into();
