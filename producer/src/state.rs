@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gantry_blobs::Blobs;
 use gantry_bus::Bus;
 use gantry_domain::event::{Change, Event};
-use gantry_domain::id::InstallationId;
+use gantry_domain::id::{InstallationId, OrganizationId};
 use gantry_domain::run::Run;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock, Timestamp};
@@ -25,6 +25,7 @@ use crate::services::census::Census;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
 use crate::services::identity::IdentityService;
+use crate::services::projects::Projects;
 use crate::services::recent::Recent;
 use crate::services::room::Room;
 use crate::worker_tokens::WorkerTokens;
@@ -48,6 +49,9 @@ pub struct App {
     pub broker: Broker,
     pub identity: IdentityService,
     pub in_flight: InFlight,
+    pub projects: Projects,
+    /// Whose operator configured this installation; once it is known.
+    pub first_organization: OnceCell<OrganizationId>,
     pub recent: Recent,
     pub room: Room,
     pub census: Census,

@@ -102,9 +102,8 @@ impl ChangeProject {
         }
         if let Some(images) = &self.images {
             let patterns = images.iter().flatten().enumerate().map(|(i, text)| {
-                text.parse().map_err(|error: ParsePatternError| {
-                    refuse(format!("/images/{i}"), error.to_string())
-                })
+                text.parse()
+                    .map_err(|error: ParsePatternError| refuse(format!("/images/{i}"), error.to_string()))
             });
             project.images = patterns.collect::<Result<_, _>>()?;
         }
@@ -389,8 +388,7 @@ mod tests {
     #[test]
     fn a_change_touches_what_it_names() {
         let now = Timestamp::EPOCH;
-        let mut project =
-            domain::Project::new(gantry_domain::id::OrganizationId::new(), "shop".into(), now);
+        let mut project = domain::Project::new(gantry_domain::id::OrganizationId::new(), "shop".into(), now);
         let change = |text: &str| serde_json::from_str::<ChangeProject>(text).unwrap();
         change(r#"{"concurrency":3,"images":["a/*"],"defaults":{"image":"a/b"},"network":"none"}"#)
             .put_on(&mut project)

@@ -15,8 +15,11 @@ pub mod heartbeat;
 pub mod idempotency;
 pub mod identity;
 pub mod overview;
+pub mod projects;
 pub mod recent;
 pub mod room;
+pub mod rotation;
+pub mod secrets;
 pub mod tidy;
 pub mod transition;
 
