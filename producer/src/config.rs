@@ -29,7 +29,7 @@ pub struct ProducerConfig {
     pub spec: SpecLimits,
     /// How runs are carried out here, where that is known: decides whether `image` and `workdir` make sense.
     pub executor: Option<ExecutorKind>,
-    /// Secrets that runs of the installation's first organization may name, besides those of their projects.
+    /// Secrets that runs of the organization that operates the installation may name, besides those of their projects.
     pub secrets: BTreeMap<String, Secret>,
     /// Seals the secrets of projects; without it none can be set.
     pub sealer: Option<Arc<Sealer>>,
@@ -139,7 +139,18 @@ impl ProducerConfig {
         };
         let secrets = source.secret_table("secrets");
         let sealer = sealer(source);
-        Self { http, identity, leases, concurrency, limits, rate_limits, spec, executor: None, secrets, sealer }
+        Self {
+            http,
+            identity,
+            leases,
+            concurrency,
+            limits,
+            rate_limits,
+            spec,
+            executor: None,
+            secrets,
+            sealer,
+        }
     }
 }
 

@@ -70,7 +70,6 @@ impl Producer {
             identity,
             in_flight: services::idempotency::InFlight::default(),
             projects: services::projects::Projects::default(),
-            first_organization: OnceCell::new(),
             recent: services::recent::Recent::default(),
             room: services::room::Room::default(),
             census: services::census::Census::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gantry_blobs::Blobs;
 use gantry_bus::Bus;
 use gantry_domain::event::{Change, Event};
-use gantry_domain::id::{InstallationId, OrganizationId};
+use gantry_domain::id::InstallationId;
 use gantry_domain::run::Run;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock, Timestamp};
@@ -50,8 +50,6 @@ pub struct App {
     pub identity: IdentityService,
     pub in_flight: InFlight,
     pub projects: Projects,
-    /// Whose operator configured this installation; once it is known.
-    pub first_organization: OnceCell<OrganizationId>,
     pub recent: Recent,
     pub room: Room,
     pub census: Census,

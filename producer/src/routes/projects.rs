@@ -20,10 +20,10 @@ use gantry_domain::project as domain;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::query::limit;
 use crate::extract::{ApiJson, ApiQuery};
-use crate::services::accept::Caller;
 use crate::services::projects;
 use crate::state::App;
 

@@ -14,8 +14,8 @@ use gantry_domain::project::{Project, RegistryCredential, Sealed, wrong_secret};
 use gantry_domain::spec::Violation;
 use gantry_store::{Changed, StoreError};
 
+use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
-use crate::services::accept::Caller;
 use crate::services::concurrency;
 use crate::state::App;
 

@@ -114,33 +114,21 @@ fn unseal(
     })
 }
 
-/// The configuration's own secrets, which only the installation's first organization may name: it is whose operator wrote
-/// them there.
+/// The configuration's own secrets, which only runs of the organization that operates the installation may name: its people
+/// wrote them there.
 async fn installation(
     app: &App,
     organization: OrganizationId,
 ) -> Result<BTreeMap<String, SecretText>, StoreError> {
-    if app.config.secrets.is_empty() || !is_first(app, organization).await? {
+    if app.config.secrets.is_empty()
+        || app.identity.operators(&*app.parts.stores.auth).await? != Some(organization)
+    {
         return Ok(BTreeMap::new());
     }
     let text = |(name, secret): (&String, &gantry_service_kit::config::Secret)| {
         (name.clone(), SecretText::new(secret.expose()))
     };
     Ok(app.config.secrets.iter().map(text).collect())
-}
-
-async fn is_first(app: &App, organization: OrganizationId) -> Result<bool, StoreError> {
-    let first = match app.first_organization.get() {
-        Some(first) => Some(*first),
-        None => {
-            let found = app.parts.stores.auth.first_organization().await?.map(|first| first.id);
-            if let Some(first) = found {
-                let _ = app.first_organization.set(first);
-            }
-            found
-        }
-    };
-    Ok(first == Some(organization))
 }
 
 /// Which of these names mean no secret. Asks no store for what the project has.
