@@ -86,7 +86,7 @@ async fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
         }
     };
     let environment = environment::resolve(run, run.attempt(), &opened.secrets);
-    let masked = opened.values();
+    let masked = opened.masked();
     let registry = opened.registry.map(|login| RegistryAuth {
         registry: login.registry,
         username: login.username,

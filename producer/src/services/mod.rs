@@ -14,6 +14,7 @@ pub mod founding;
 pub mod heartbeat;
 pub mod idempotency;
 pub mod identity;
+pub mod masking;
 pub mod overview;
 pub mod projects;
 pub mod recent;

@@ -10,6 +10,7 @@ use gantry_domain::project::Project;
 use gantry_domain::run::Run;
 use gantry_store::StoreError;
 
+use crate::services::masking::{self, Mask};
 use crate::state::App;
 
 /// What a run gets that nobody else may see.
@@ -29,8 +30,12 @@ pub struct RegistryLogin {
 }
 
 impl Opened {
-    /// Every value to mask.
-    pub fn values(&self) -> Vec<String> {
+    /// Everything to mask: the values in every form.
+    pub fn masked(&self) -> Vec<String> {
+        self.values().iter().flat_map(|value| masking::forms(value)).collect()
+    }
+
+    fn values(&self) -> Vec<String> {
         let password = self.registry.iter().map(|login| &login.password);
         self.secrets.values().chain(password).map(|secret| secret.expose().to_owned()).collect()
     }
@@ -63,30 +68,52 @@ pub async fn open(app: &App, run: &Run) -> Result<Opened, Unopened> {
     };
     let mut opened = Opened::default();
     for name in &spec.secrets {
-        let sealed = project.as_ref().and_then(|project| Some((project, project.secrets.get(name)?)));
-        let secret = match sealed {
-            Some((project, sealed)) => {
-                let what = format!("The secret {name}");
-                unseal(app, organization, &project.secret_place(name), &sealed.sealed, &what)?
-            }
-            None => match installation(app, organization).await?.get(name) {
-                Some(secret) => secret.clone(),
-                None => {
-                    let whose = match &spec.project {
-                        Some(project) => format!("The project {project:?}"),
-                        None => "This installation".to_owned(),
-                    };
-                    let detail = format!("{whose} has no secret {name} any more.");
-                    return Err(Unopened::Gone(detail));
-                }
-            },
-        };
+        let secret = open_one(app, run, project.as_deref(), name).await?;
         opened.secrets.insert(name.clone(), secret);
     }
     if let (Some(project), Some(image)) = (&project, &spec.image) {
         opened.registry = login(app, project, image)?;
     }
     Ok(opened)
+}
+
+async fn open_one(
+    app: &App,
+    run: &Run,
+    project: Option<&Project>,
+    name: &str,
+) -> Result<SecretText, Unopened> {
+    if let Some((project, sealed)) = project.and_then(|project| Some((project, project.secrets.get(name)?))) {
+        let what = format!("The secret {name}");
+        return unseal(app, run.organization, &project.secret_place(name), &sealed.sealed, &what);
+    }
+    installation(app, run.organization).await?.remove(name).ok_or_else(|| {
+        let whose = match &run.spec.project {
+            Some(project) => format!("The project {project:?}"),
+            None => "This installation".to_owned(),
+        };
+        Unopened::Gone(format!("{whose} has no secret {name} any more."))
+    })
+}
+
+/// Keeps a run's secrets out of what is stored about it. One that was taken away meanwhile is not known any more.
+pub async fn mask(app: &App, run: &Run) -> Result<Mask, StoreError> {
+    if run.spec.secrets.is_empty() {
+        return Ok(Mask::default());
+    }
+    let project = match &run.spec.project {
+        Some(name) => app.projects.named(app, run.organization, name).await?,
+        None => None,
+    };
+    let mut values = Vec::new();
+    for name in &run.spec.secrets {
+        match open_one(app, run, project.as_deref(), name).await {
+            Ok(secret) => values.push(secret.expose().to_owned()),
+            Err(Unopened::Store(error)) => return Err(error),
+            Err(Unopened::Gone(_) | Unopened::Closed(_)) => {}
+        }
+    }
+    Ok(Mask::new(&values))
 }
 
 fn login(app: &App, project: &Arc<Project>, image: &str) -> Result<Option<RegistryLogin>, Unopened> {

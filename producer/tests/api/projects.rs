@@ -244,7 +244,7 @@ async fn a_secret_goes_to_the_container_and_nowhere_else() {
     let run = installation.accept(body).await;
     let grant = granted(&worker, run).await.expect(200).json();
     assert_eq!(grant["environment"]["TOKEN"], secret, "stronger than variables");
-    assert_eq!(grant["masked"], json!([secret]));
+    assert_eq!(grant["masked"][0], secret);
     for path in ["projects", "projects/shop", "projects/shop/secrets", "runs", &format!("runs/{run}")] {
         let text = installation.get(&format!("/api/v1/{path}")).await.expect(200).text();
         assert!(!text.contains(secret) && !text.contains("v1.first."), "{path}: {text}");
@@ -553,10 +553,59 @@ async fn registry_credentials_are_for_pulling_only() {
     let login =
         json!({"registry": "registry.example:5000", "username": "ann", "password": "a registry's password"});
     assert_eq!(grant["registry"], login);
-    assert_eq!(grant["masked"], json!(["a registry's password"]));
+    assert_eq!(grant["masked"][0], "a registry's password");
     assert!(!grant["environment"].to_string().contains("a registry's password"));
     let run = installation.accept(of("busybox")).await;
     assert_eq!(granted(&worker, run).await.expect(200).json()["registry"], Value::Null, "another registry");
     installation.delete("/api/v1/projects/shop/registries/registry.example:5000").await.expect(204);
     installation.delete("/api/v1/projects/shop/registries/registry.example:5000").await.expect(404);
+}
+
+fn tar_with(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn names_of_files_and_test_results_keep_secrets_to_themselves() {
+    let installation = installation().await;
+    let worker = FakeWorker::register(&installation, 9).await;
+    shop(&installation, json!({})).await;
+    set_secret(&installation, "TOKEN", "tok-12345").await;
+    set_secret(&installation, "OTHER", "oth-67890").await;
+    let body = json!({"project": "shop", "secrets": ["TOKEN", "OTHER"]});
+    let held = worker.running(spec_with(body)).await;
+    let report = r#"<testsuite name="of tok-12345"><testcase name="signs in with tok-12345" classname="oth-67890.Case" time="1">
+        <failure message="expected oth-67890">got dG9rLTEyMzQ1Cg==</failure></testcase></testsuite>"#;
+    let files = [
+        ("a/tok-12345.txt", "1"),
+        ("a/oth-67890.txt", "2"),
+        ("plain.txt", "3"),
+        ("tok-12345/junit.xml", report),
+    ];
+    worker.upload(&held, tar_with(&files)).await.expect(200);
+    worker.finish(&held, exited(0)).await.expect(200);
+    let run = held.run;
+    let listed = installation.get(&format!("/api/v1/runs/{run}/artifacts")).await.expect(200);
+    let names: Vec<_> =
+        listed.json()["items"].as_array().unwrap().iter().map(|item| item["path"].clone()).collect();
+    assert_eq!(names, ["***/junit.xml", "a/***.txt", "a/***.txt~2", "plain.txt"]);
+    let mut contents = Vec::new();
+    for name in ["a/***.txt", "a/***.txt~2"] {
+        let path = format!("/api/v1/runs/{run}/artifacts/{}", name.replace('*', "%2A"));
+        contents.push(installation.get(&path).await.expect(200).text());
+    }
+    contents.sort();
+    assert_eq!(contents, ["1", "2"], "both are there");
+    let tests = installation.get(&format!("/api/v1/runs/{run}/tests")).await.expect(200).text();
+    assert!(tests.contains("signs in with ***"), "{tests}");
+    for hidden in ["tok-12345", "oth-67890", "dG9rLTEyMzQ1"] {
+        assert!(!tests.contains(hidden) && !listed.text().contains(hidden), "{hidden}: {tests}");
+    }
 }

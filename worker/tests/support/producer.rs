@@ -357,6 +357,7 @@ impl Producer for ScriptedProducer {
                 workdir: None,
                 network: Network::default(),
                 environment: BTreeMap::new(),
+                registry: None,
                 masked: record.work.masked.clone(),
                 resources: Resources::default(),
                 timeout_seconds: record.work.timeout_seconds,

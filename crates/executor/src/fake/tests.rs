@@ -22,6 +22,7 @@ fn spec() -> AttemptSpec {
         image: None,
         command: Some(vec!["npx".to_owned()]),
         folder: None,
+        registry: None,
         environment: std::collections::BTreeMap::new(),
         resources: gantry_domain::spec::Resources::default(),
         slot: 0,

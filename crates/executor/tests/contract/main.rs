@@ -144,6 +144,7 @@ fn spec(backend: &impl Backend, act: &Act) -> AttemptSpec {
         image: backend.image(),
         command: Some(backend.command(act)),
         folder: None,
+        registry: None,
         environment: BTreeMap::new(),
         resources: Resources { cpu_millis: 1000, memory_mb: 256, pids: 64 },
         slot: 0,

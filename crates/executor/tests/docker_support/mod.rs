@@ -58,6 +58,7 @@ pub fn spec(command: &[&str]) -> AttemptSpec {
         image: Some(BUSYBOX.to_owned()),
         command: Some(command.iter().map(|&word| word.to_owned()).collect()),
         folder: None,
+        registry: None,
         environment: BTreeMap::new(),
         resources: Resources { cpu_millis: 1000, memory_mb: 64, pids: 64 },
         slot: 0,

@@ -107,6 +107,7 @@ fn command(words: &[&str]) -> AttemptSpec {
         image: None,
         command: Some(words.iter().map(|&word| word.to_owned()).collect()),
         folder: None,
+        registry: None,
         environment: BTreeMap::new(),
         resources: Resources { cpu_millis: 1000, memory_mb: 512, pids: 64 },
         slot: 0,
