@@ -128,7 +128,7 @@ impl ArtifactService {
         mut packed: Packed,
         mask: &Mask,
     ) -> ApiResult<Note> {
-        let Some(writer) = packed.writer else {
+        let Some(writer) = packed.writer.take() else {
             self.put_results(run, &[]).await?;
             return Ok(Note::default());
         };
