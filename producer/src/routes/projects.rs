@@ -112,10 +112,10 @@ pub async fn show(LoadedProject { project, .. }: LoadedProject) -> Json<Project>
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn change(
     State(app): State<Arc<App>>,
-    LoadedProject { project, .. }: LoadedProject,
+    LoadedProject { caller, project, .. }: LoadedProject,
     ApiJson { value, .. }: ApiJson<ChangeProject>,
 ) -> ApiResult<Json<Project>> {
-    let project = projects::change(&app, project, &value).await?;
+    let project = projects::change(&app, caller, project, &value).await?;
     Ok(Json(Project::of(&project)))
 }
 
@@ -125,9 +125,9 @@ pub async fn change(
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn delete(
     State(app): State<Arc<App>>,
-    LoadedProject { project, .. }: LoadedProject,
+    LoadedProject { caller, project, .. }: LoadedProject,
 ) -> ApiResult<StatusCode> {
-    projects::delete(&app, &project).await?;
+    projects::delete(&app, caller, &project).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -138,10 +138,10 @@ pub async fn delete(
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn set_variable(
     State(app): State<Arc<App>>,
-    LoadedProject { project, part, .. }: LoadedProject,
+    LoadedProject { caller, project, part }: LoadedProject,
     ApiJson { value, .. }: ApiJson<SetVariable>,
 ) -> ApiResult<StatusCode> {
-    projects::set_variable(&app, project, &part, &value.value).await?;
+    projects::set_variable(&app, caller, project, &part, &value.value).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -152,9 +152,9 @@ pub async fn set_variable(
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn delete_variable(
     State(app): State<Arc<App>>,
-    LoadedProject { project, part, .. }: LoadedProject,
+    LoadedProject { caller, project, part }: LoadedProject,
 ) -> ApiResult<StatusCode> {
-    projects::delete_variable(&app, project, &part).await?;
+    projects::delete_variable(&app, caller, project, &part).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -188,9 +188,9 @@ pub async fn set_secret(
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn delete_secret(
     State(app): State<Arc<App>>,
-    LoadedProject { project, part, .. }: LoadedProject,
+    LoadedProject { caller, project, part }: LoadedProject,
 ) -> ApiResult<StatusCode> {
-    projects::delete_secret(&app, project, &part).await?;
+    projects::delete_secret(&app, caller, project, &part).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -224,8 +224,8 @@ pub async fn set_registry(
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn delete_registry(
     State(app): State<Arc<App>>,
-    LoadedProject { project, part, .. }: LoadedProject,
+    LoadedProject { caller, project, part }: LoadedProject,
 ) -> ApiResult<StatusCode> {
-    projects::delete_registry(&app, project, &part).await?;
+    projects::delete_registry(&app, caller, project, &part).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,7 @@ use gantry_api_types::project::{ChangeProject, CreateProject, SetRegistry};
 use gantry_credentials::seal::{Place, Sealer};
 use gantry_credentials::secret::SecretText;
 use gantry_domain::id::OrganizationId;
+use gantry_domain::identity::AuditAction;
 use gantry_domain::image;
 use gantry_domain::project::{Project, RegistryCredential, Sealed, wrong_secret};
 use gantry_domain::spec::Violation;
@@ -17,6 +18,7 @@ use gantry_store::{Changed, StoreError};
 use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::services::concurrency;
+use crate::services::identity::audit;
 use crate::state::App;
 
 /// How long a looked-up project is believed: a change takes effect that much later at most.
@@ -89,7 +91,18 @@ pub async fn create(app: &App, caller: Caller, request: CreateProject) -> ApiRes
         return Err(ApiError::new(ProblemCode::AlreadyExists, detail));
     }
     app.projects.forget(&project);
+    tell(app, caller, AuditAction::ProjectCreated, &project, None).await;
     Ok(project)
+}
+
+/// Writes down what was done to a project, or to what of it.
+async fn tell(app: &App, caller: Caller, action: AuditAction, project: &Project, of: Option<(&str, &str)>) {
+    let entry = audit::done(app, &caller, action).to(project.id).with("project", &project.name);
+    let entry = match of {
+        Some((kind, name)) => entry.with(kind, name),
+        None => entry,
+    };
+    audit::write(app, entry).await;
 }
 
 /// The project that a path names, by its id or its name.
@@ -127,11 +140,17 @@ async fn update(
 }
 
 /// Changes settings.
-pub async fn change(app: &App, project: Project, request: &ChangeProject) -> ApiResult<Project> {
+pub async fn change(
+    app: &App,
+    caller: Caller,
+    project: Project,
+    request: &ChangeProject,
+) -> ApiResult<Project> {
     let before = project.concurrency;
     let put =
         |project: &mut Project| request.put_on(project).map_err(|wrong| ApiError::validation(vec![wrong]));
     let project = update(app, project, put).await?;
+    tell(app, caller, AuditAction::ProjectChanged, &project, None).await;
     if project.concurrency != before {
         // With another limit, or none, runs that wait for it may go.
         let key = concurrency::project_key(project.organization, &project.name);
@@ -142,24 +161,35 @@ pub async fn change(app: &App, project: Project, request: &ChangeProject) -> Api
 }
 
 /// Removes a project with its variables and secrets. Its runs stay.
-pub async fn delete(app: &App, project: &Project) -> ApiResult<()> {
+pub async fn delete(app: &App, caller: Caller, project: &Project) -> ApiResult<()> {
     app.parts.stores.projects.delete(project.organization, project.id).await?;
     app.projects.forget(project);
+    tell(app, caller, AuditAction::ProjectDeleted, project, None).await;
     Ok(())
 }
 
-pub async fn set_variable(app: &App, project: Project, name: &str, value: &str) -> ApiResult<Project> {
+pub async fn set_variable(
+    app: &App,
+    caller: Caller,
+    project: Project,
+    name: &str,
+    value: &str,
+) -> ApiResult<()> {
     let set = |project: &mut Project| {
         project.variables.insert(name.to_owned(), value.to_owned());
         Ok(())
     };
-    update(app, project, set).await
+    let project = update(app, project, set).await?;
+    tell(app, caller, AuditAction::VariableSet, &project, Some(("variable", name))).await;
+    Ok(())
 }
 
-pub async fn delete_variable(app: &App, project: Project, name: &str) -> ApiResult<Project> {
+pub async fn delete_variable(app: &App, caller: Caller, project: Project, name: &str) -> ApiResult<()> {
     let remove =
         |project: &mut Project| project.variables.remove(name).map(drop).ok_or_else(ApiError::not_found);
-    update(app, project, remove).await
+    let project = update(app, project, remove).await?;
+    tell(app, caller, AuditAction::VariableDeleted, &project, Some(("variable", name))).await;
+    Ok(())
 }
 
 fn sealer(app: &App) -> ApiResult<&Sealer> {
@@ -189,20 +219,24 @@ pub async fn set_secret(
     project: Project,
     name: &str,
     value: SecretText,
-) -> ApiResult<Project> {
+) -> ApiResult<()> {
     check_secret("/value", &value)?;
     let sealed = seal(app, caller, &project.secret_place(name), &value)?;
     let set = |project: &mut Project| {
         project.secrets.insert(name.to_owned(), sealed.clone());
         Ok(())
     };
-    update(app, project, set).await
+    let project = update(app, project, set).await?;
+    tell(app, caller, AuditAction::SecretSet, &project, Some(("secret", name))).await;
+    Ok(())
 }
 
-pub async fn delete_secret(app: &App, project: Project, name: &str) -> ApiResult<Project> {
+pub async fn delete_secret(app: &App, caller: Caller, project: Project, name: &str) -> ApiResult<()> {
     let remove =
         |project: &mut Project| project.secrets.remove(name).map(drop).ok_or_else(ApiError::not_found);
-    update(app, project, remove).await
+    let project = update(app, project, remove).await?;
+    tell(app, caller, AuditAction::SecretDeleted, &project, Some(("secret", name))).await;
+    Ok(())
 }
 
 /// The registry in a path, as references name it.
@@ -219,7 +253,7 @@ pub async fn set_registry(
     project: Project,
     named: &str,
     request: SetRegistry,
-) -> ApiResult<Project> {
+) -> ApiResult<()> {
     let registry = registry(named)?;
     let password = SecretText::new(request.password);
     check_secret("/password", &password)?;
@@ -229,13 +263,17 @@ pub async fn set_registry(
         project.registries.insert(registry.clone(), credential.clone());
         Ok(())
     };
-    update(app, project, set).await
+    let project = update(app, project, set).await?;
+    tell(app, caller, AuditAction::SecretSet, &project, Some(("registry", &registry))).await;
+    Ok(())
 }
 
-pub async fn delete_registry(app: &App, project: Project, named: &str) -> ApiResult<Project> {
+pub async fn delete_registry(app: &App, caller: Caller, project: Project, named: &str) -> ApiResult<()> {
     let registry = registry(named)?;
     let remove = |project: &mut Project| {
         project.registries.remove(&registry).map(drop).ok_or_else(ApiError::not_found)
     };
-    update(app, project, remove).await
+    let project = update(app, project, remove).await?;
+    tell(app, caller, AuditAction::SecretDeleted, &project, Some(("registry", &registry))).await;
+    Ok(())
 }

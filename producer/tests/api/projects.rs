@@ -78,9 +78,24 @@ async fn a_project_is_made_shown_changed_and_deleted() {
     assert_eq!((&listed["items"][0]["name"], &listed["items"][0]["variables"]), (&json!("shop"), &json!(1)));
     installation.delete("/api/v1/projects/shop/variables/BROWSER").await.expect(204);
     installation.delete("/api/v1/projects/shop/variables/BROWSER").await.refused(404, "not_found");
+    set_secret(&installation, "TOKEN", "a secret value").await;
     installation.delete("/api/v1/projects/shop").await.expect(204);
     installation.get("/api/v1/projects/shop").await.refused(404, "not_found");
     shop(&installation, json!({})).await;
+
+    let audit = installation.get("/api/v1/audit").await.expect(200);
+    let told: Vec<_> =
+        audit.json()["items"].as_array().unwrap().iter().rev().map(|item| item["action"].clone()).collect();
+    let expected = [
+        "project_created",
+        "project_changed",
+        "variable_set",
+        "variable_deleted",
+        "secret_set",
+        "project_deleted",
+    ];
+    assert_eq!(told[..expected.len()], expected);
+    assert!(audit.text().contains("TOKEN") && !audit.text().contains("a secret value"), "{}", audit.text());
 }
 
 #[tokio::test]
