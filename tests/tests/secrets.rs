@@ -49,7 +49,7 @@ fn nowhere_in(what: &str, bytes: &[u8]) {
 /// Prints its secret in every form, names a file after it, and fails to execute it.
 fn script() -> String {
     "echo \"it is $TOKEN\"; printf '%s' \"$TOKEN\" | base64; \
-     echo \"https://x/?q=pl4nted%2Fs3cret%2Bwith%3Dall%26sorts\" >&2; \
+     half=pl4nted%2Fs3cret; echo \"https://x/?q=$half%2Bwith%3Dall%26sorts\" >&2; \
      test \"${#TOKEN}\" = 29 && echo complete; \
      mkdir -p out; echo x > \"out/$(printf '%s' \"$TOKEN\" | tr / _).txt\"; \
      printf '%s' \"$TOKEN\" | base64 > name; mkdir -p \"out/$TOKEN\"; echo y > \"out/$TOKEN/y.txt\"; \
