@@ -1,6 +1,7 @@
 //! What can be typed behind `gantry`.
 
 mod filters;
+mod projects;
 mod run;
 mod units;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use filters::{RunsArgs, TestsArgs};
+pub use projects::{ProjectSettings, ProjectsArgs, ProjectsCommand, SecretsArgs, SecretsCommand};
 pub use run::RunArgs;
 
 use crate::run_name::RunName;
@@ -84,6 +86,8 @@ pub enum Command {
     Rerun(RerunArgs),
     Artifacts(ArtifactsArgs),
     Tests(TestsArgs),
+    Projects(ProjectsArgs),
+    Secrets(SecretsArgs),
     Workers(WorkersArgs),
     Config(ConfigArgs),
     Completion(CompletionArgs),

@@ -7,9 +7,11 @@ mod config;
 mod follow;
 mod log_view;
 mod logs;
+mod projects;
 mod rerun;
 mod run;
 mod runs;
+mod secrets;
 mod show;
 mod summary;
 mod tests;
@@ -38,6 +40,8 @@ pub async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Rerun(args) => return rerun::run(&connect(global)?, output, &args).await,
         Command::Artifacts(args) => artifacts::run(&connect(global)?, output, &args).await?,
         Command::Tests(args) => tests::run(&connect(global)?, output, &args).await?,
+        Command::Projects(args) => projects::run(&connect(global)?, output, args.command).await?,
+        Command::Secrets(args) => secrets::run(&connect(global)?, output, args.command).await?,
         Command::Workers(args) => workers::run(&connect(global)?, output, args.command).await?,
         Command::Config(args) => match args.command {
             ConfigCommand::Check(args) => return config::check(output, &args),

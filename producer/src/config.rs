@@ -5,8 +5,10 @@ pub mod identity;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_credentials::seal::Sealer;
 use gantry_domain::spec::SpecLimits;
 use gantry_domain::worker::ExecutorKind;
 use gantry_ratelimit::Limit;
@@ -27,8 +29,10 @@ pub struct ProducerConfig {
     pub spec: SpecLimits,
     /// How runs are carried out here, where that is known: decides whether `image` and `workdir` make sense.
     pub executor: Option<ExecutorKind>,
-    /// Secrets that runs may name, until projects bring their own.
+    /// Secrets that runs of the organization that operates the installation may name, besides those of their projects.
     pub secrets: BTreeMap<String, Secret>,
+    /// Seals the secrets of projects; without it none can be set.
+    pub sealer: Option<Arc<Sealer>>,
 }
 
 /// Leases: how long a silent worker keeps its runs.
@@ -134,7 +138,30 @@ impl ProducerConfig {
             max_pids: source.parse("limits.max_pids", default.max_pids),
         };
         let secrets = source.secret_table("secrets");
-        Self { http, identity, leases, concurrency, limits, rate_limits, spec, executor: None, secrets }
+        let sealer = sealer(source);
+        Self {
+            http,
+            identity,
+            leases,
+            concurrency,
+            limits,
+            rate_limits,
+            spec,
+            executor: None,
+            secrets,
+            sealer,
+        }
+    }
+}
+
+/// `NAME:BASE64`, one or several: the first seals, all open.
+pub fn sealer(source: &mut Source) -> Option<Arc<Sealer>> {
+    match source.secret("sealing_keys")?.expose().parse::<Sealer>() {
+        Ok(sealer) => Some(Arc::new(sealer)),
+        Err(wrong) => {
+            source.reject("sealing_keys", format!("{wrong}: `gantry-producer new-sealing-key` makes one"));
+            None
+        }
     }
 }
 

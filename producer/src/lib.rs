@@ -69,6 +69,7 @@ impl Producer {
             broker: services::broker::Broker::default(),
             identity,
             in_flight: services::idempotency::InFlight::default(),
+            projects: services::projects::Projects::default(),
             recent: services::recent::Recent::default(),
             room: services::room::Room::default(),
             census: services::census::Census::default(),

@@ -45,6 +45,8 @@ pub fn describe() {
         Unit::Count,
         "Run messages that the broker did not take; they are published again later"
     );
+    describe_counter!("gantry_runs_retired_total", Unit::Count, "Ended runs deleted as their projects say");
+    counter!("gantry_runs_retired_total").absolute(0);
     describe_counter!("gantry_log_bytes_total", Unit::Bytes, "Bytes of logs taken in");
     describe_counter!("gantry_logs_sealed_total", Unit::Count, "Logs that moved from the store into a blob");
     describe_gauge!("gantry_log_followers", Unit::Count, "Readers that follow a log at the moment");

@@ -25,6 +25,7 @@ use crate::services::census::Census;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
 use crate::services::identity::IdentityService;
+use crate::services::projects::Projects;
 use crate::services::recent::Recent;
 use crate::services::room::Room;
 use crate::worker_tokens::WorkerTokens;
@@ -48,6 +49,7 @@ pub struct App {
     pub broker: Broker,
     pub identity: IdentityService,
     pub in_flight: InFlight,
+    pub projects: Projects,
     pub recent: Recent,
     pub room: Room,
     pub census: Census,

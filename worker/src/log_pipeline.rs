@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::log_sender::{LogSender, SentLog};
-use crate::mask::{Masker, Secrets, complete_characters};
+use crate::mask::{Masker, Secrets, complete_characters, masked};
 
 /// The longest a byte waits for company.
 pub(crate) const FLUSH_AFTER: Duration = Duration::from_millis(50);
@@ -125,6 +125,11 @@ impl LogWriter {
                 false => self.accept(piece),
             }
         }
+    }
+
+    /// A text that leaves on another way than the log, without this attempt's secrets.
+    pub fn masked(&self, text: &str) -> String {
+        masked(self.secrets.as_ref(), text)
     }
 
     fn is_blank(&self) -> bool {

@@ -59,6 +59,17 @@ impl Secrets {
     }
 }
 
+/// A whole text, masked.
+pub fn masked(secrets: Option<&Secrets>, text: &str) -> String {
+    let mut out = BytesMut::with_capacity(text.len());
+    let mut masker = Masker::default();
+    let mut keep = |bytes: Bytes| out.extend_from_slice(&bytes);
+    masker.push(secrets, Bytes::copy_from_slice(text.as_bytes()), &mut keep);
+    masker.finish(secrets, &mut keep);
+    // Secrets are texts, so that what is left of a text is one.
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Masks one stream, piece by piece.
 #[derive(Debug, Default)]
 pub struct Masker {

@@ -76,6 +76,11 @@ pub(crate) async fn run_attempt(
         let _ = sandbox.destroy().instrument(step!("destroy", grant)).await;
         return;
     };
+    // Engines and tools quote what they were given.
+    let observed = without_secrets(observed, &log);
+    for (_, message) in &mut record.warnings {
+        *message = log.masked(message);
+    }
     say_why(&mut log, &observed, &record);
     tracing::debug!(run.id = %grant.run, attempt = grant.attempt, ?observed, took = ?begun.elapsed(), "attempt ended");
     if may_run {
@@ -138,6 +143,21 @@ fn log_writer(shared: &Arc<Shared>, grant: &Grant, lease: &Lease) -> (LogWriter,
         Err(error) => (None, Some(format!("The run's secrets cannot be masked: {error}"))),
     };
     (LogWriter::new(sender, Arc::clone(&shared.clock), secrets, grant.log_limit_bytes), unmaskable)
+}
+
+fn without_secrets(mut observed: Observation, log: &LogWriter) -> Observation {
+    match &mut observed {
+        Observation::BadCommand { detail }
+        | Observation::ImageNotFound { detail }
+        | Observation::ImageDenied { detail }
+        | Observation::RegistryUnreachable { detail }
+        | Observation::Infrastructure { detail } => *detail = log.masked(detail),
+        Observation::Exited { .. }
+        | Observation::TimedOut { .. }
+        | Observation::Cancelled
+        | Observation::HandedBack => {}
+    }
+    observed
 }
 
 fn say_why(log: &mut LogWriter, observed: &Observation, record: &Record) {

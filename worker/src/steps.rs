@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gantry_api_types::worker::{Grant, Observation, ReportedState};
 use gantry_domain::trace::TraceContext;
-use gantry_executor::{AttemptSpec, ExecutorError, Exit, OutputStream};
+use gantry_executor::{AttemptSpec, ExecutorError, Exit, OutputStream, RegistryLogin};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
@@ -365,8 +365,14 @@ fn spec(grant: &Grant, lease: &Lease, slot: u32, trace: Option<&TraceContext>) -
         image: grant.image.clone(),
         command: grant.command.clone(),
         folder: grant.folder.clone(),
+        registry: grant.registry.clone().map(|login| RegistryLogin {
+            registry: login.registry,
+            username: login.username,
+            password: login.password,
+        }),
         environment,
         resources: grant.resources,
+        network: grant.network,
         slot,
         workdir: grant.workdir.as_ref().map(PathBuf::from),
         trace_id: trace.map(|trace| trace.trace_id().to_owned()),

@@ -62,7 +62,9 @@ async fn secrets_in_gantrys_own_lines_are_masked_and_lines_stay_lines() {
             ..Work::new(&["fake:progress=one\nforged\r\u{1b}[31m", "fake:prepare=image_denied"])
         })
         .await;
-    world.ended(run).await;
+    let end = world.ended(run).await;
+    let detail = "the fake executor was told to fail with ***".to_owned();
+    assert_eq!(end.observed, Observation::ImageDenied { detail }, "nor in the reason");
     let system = world.producer.stream_of(run, LogStream::System);
     assert_eq!(system, "one forged  [31m\nthe fake executor was told to fail with ***\n");
 }

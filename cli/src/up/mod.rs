@@ -6,6 +6,7 @@ pub mod config;
 mod executor;
 mod first_start;
 mod people;
+mod sealing;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,6 +67,12 @@ async fn up(config: UpConfig, signals: Shutdown) -> anyhow::Result<()> {
 
     let mut producer_config = config.producer.clone();
     producer_config.executor = Some(chosen.kind());
+    let sealer = match producer_config.sealer.take() {
+        Some(configured) => configured,
+        None => sealing::of_directory(&dir)?,
+    };
+    sealing::rotate(&parts.stores, &sealer, &*clock).await?;
+    producer_config.sealer = Some(sealer);
     // The producer outlives the worker: it takes in the last reports.
     let serving = Shutdown::new();
     people::settle(&mut producer_config.identity, &dir, &url)?;

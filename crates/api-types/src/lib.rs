@@ -6,6 +6,7 @@ pub mod identity;
 pub mod log;
 pub mod object;
 pub mod problem;
+pub mod project;
 pub mod request;
 pub mod run;
 pub mod set_aside;

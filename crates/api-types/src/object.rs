@@ -65,3 +65,17 @@ pub fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
     deserializer.deserialize_option(Nullable(PhantomData))
 }
+
+/// For `deserialize_with`: tells `null` (which takes a value back) from nothing.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// The same of an object.
+pub fn given_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    optional(deserializer).map(Some)
+}

@@ -57,6 +57,8 @@ codes! {
     StaleAttempt = "stale_attempt", 409, "The attempt is over";
     /// A log batch does not continue the log.
     LogOffset = "log_offset", 409, "The log does not continue there";
+    /// Something of this name is there.
+    AlreadyExists = "already_exists", 409, "It exists already";
     PayloadTooLarge = "payload_too_large", 413, "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", 415, "Send application/json";
     RangeNotSatisfiable = "range_not_satisfiable", 416, "The range is outside the content";
@@ -73,6 +75,8 @@ codes! {
     Unavailable = "unavailable", 503, "A part that this needs is down";
     /// The worker and this producer are too far apart; workers wait, and are served once one of them was upgraded.
     UnsupportedProtocol = "unsupported_protocol", 503, "The worker protocol is not understood";
+    /// The installation's operator has to configure something first.
+    NotConfigured = "not_configured", 501, "This is not configured here";
     StorageFull = "storage_full", 507, "There is no space left";
 }
 

@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use gantry_domain::project::{Defaults, Project};
 use gantry_domain::spec as domain;
 
-/// `POST /api/v1/runs`. Everything but `image` is optional.
+/// `POST /api/v1/runs`. Everything but `image`, or a `project` that has one, is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateRun {
-    /// Names the automation; sets `GANTRY_PROJECT`.
+    /// Names the automation; sets `GANTRY_PROJECT`. What a project of this name says is taken where the run says nothing;
+    /// without one it is just a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// The container image. Only where commands run on the host (`process` executor) may it be left out.
+    /// The container image. Only where the project has one, or commands run on the host (`process` executor), may it be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "busybox:1.36")]
     pub image: Option<String>,
@@ -31,7 +33,7 @@ pub struct CreateRun {
     pub base_url: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
-    /// Names of secrets that the container gets as variables.
+    /// Names of the project's secrets, which the container gets as variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,34 +97,43 @@ impl CreateRun {
 
     /// The specification this asks for, with defaults filled in, or the field that cannot be one.
     pub fn into_spec(self) -> Result<domain::RunSpec, domain::Violation> {
+        self.into_spec_of(None)
+    }
+
+    /// The same with what its project says where it says nothing itself.
+    pub fn into_spec_of(self, project: Option<&Project>) -> Result<domain::RunSpec, domain::Violation> {
+        let none = Defaults::default();
+        let of_project = project.map_or(&none, |project| &project.defaults);
         let refuse = |pointer: &str, message: String| domain::Violation { pointer: pointer.into(), message };
         let pool = match self.pool {
-            None => domain::Pool::default(),
+            None => of_project.pool.clone().unwrap_or_default(),
             Some(name) => name.parse().map_err(|e: domain::ParseNameError| refuse("/pool", e.to_string()))?,
         };
-        let resources = match self.resources {
-            None => domain::Resources::default(),
-            Some(resources) => resources.into_domain(),
-        };
+        let (resources, retries) = (of_project.resources.unwrap_or_default(), of_project.retries.clone());
+        let mut variables = project.map(|project| project.variables.clone()).unwrap_or_default();
+        variables.extend(self.variables);
+        let environment = self.environment.or_else(|| of_project.environment.clone());
+        let base_url = self.base_url.or_else(|| of_project.base_url(environment.as_deref()).cloned());
         let defaults = domain::DEFAULT_ARTIFACTS.map(str::to_owned).to_vec();
         Ok(domain::RunSpec {
             project: self.project,
-            image: self.image,
-            command: self.command,
-            folder: self.folder,
-            environment: self.environment,
-            base_url: self.base_url,
-            variables: self.variables,
+            image: self.image.or_else(|| of_project.image.clone()),
+            command: self.command.or_else(|| of_project.command.clone()),
+            folder: self.folder.or_else(|| of_project.folder.clone()),
+            environment,
+            base_url,
+            variables,
             secrets: self.secrets,
             group: self.group,
             labels: self.labels,
             pool,
             priority: self.priority.map(Into::into).unwrap_or_default(),
-            timeout_seconds: self.timeout_seconds.unwrap_or(3600),
-            retries: self.retries.map(Retries::into_domain).unwrap_or_default(),
+            timeout_seconds: self.timeout_seconds.or(of_project.timeout_seconds).unwrap_or(3600),
+            retries: self.retries.unwrap_or_default().over(retries.unwrap_or_default()),
             at_most_once: self.at_most_once.unwrap_or(false),
-            resources,
-            artifacts: self.artifacts.unwrap_or(defaults),
+            resources: self.resources.unwrap_or_default().over(resources),
+            network: project.map(|project| project.network).unwrap_or_default(),
+            artifacts: self.artifacts.or_else(|| of_project.artifacts.clone()).unwrap_or(defaults),
             workdir: self.workdir,
         })
     }
@@ -179,8 +190,8 @@ pub struct Retries {
 }
 
 impl Retries {
-    fn into_domain(self) -> domain::RetryPolicy {
-        let default = domain::RetryPolicy::default();
+    /// With `default` where it says nothing.
+    pub(crate) fn over(self, default: domain::RetryPolicy) -> domain::RetryPolicy {
         domain::RetryPolicy {
             max: self.max.unwrap_or(default.max),
             on: self.on.map_or(default.on, |on| on.into_iter().map(Into::into).collect()),
@@ -246,8 +257,8 @@ pub struct Resources {
 }
 
 impl Resources {
-    fn into_domain(self) -> domain::Resources {
-        let default = domain::Resources::default();
+    /// With `default` where it says nothing.
+    pub(crate) fn over(self, default: domain::Resources) -> domain::Resources {
         // Saturates for absurd numbers, which validation then refuses.
         let millis = |cpus: f64| (cpus * 1000.0).round() as u32;
         domain::Resources {

@@ -9,6 +9,7 @@ use gantry_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::project::Network;
 use crate::request::{Priority, Resources, Retries};
 
 macro_rules! mirror {
@@ -43,7 +44,7 @@ mirror! {
     /// Why a run ended as it did.
     ReasonCode = gantry_domain::reason::ReasonCode {
         Completed, TestsFailed, PassedAfterRetry, ExitCode, OutOfMemory, Killed, Timeout, QueueTimeout, Cancelled,
-        BadCommand, ImageNotFound, ImageDenied, RegistryUnreachable, Infrastructure, Lost,
+        BadCommand, ImageNotFound, ImageDenied, RegistryUnreachable, SecretMissing, Infrastructure, Lost,
     }
 }
 
@@ -214,6 +215,9 @@ pub struct Spec {
     pub retries: Retries,
     pub at_most_once: bool,
     pub resources: Resources,
+    /// As its project says.
+    #[serde(default)]
+    pub network: Network,
     pub artifacts: Vec<String>,
     pub workdir: Option<String>,
 }
@@ -268,6 +272,7 @@ impl Run {
                 retries: Retries::of(&run.spec.retries),
                 at_most_once: run.spec.at_most_once,
                 resources: Resources::of(&run.spec.resources),
+                network: run.spec.network.into(),
                 artifacts: run.spec.artifacts.clone(),
                 workdir: run.spec.workdir.clone(),
             },

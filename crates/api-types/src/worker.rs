@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use gantry_domain::attempt::Observation as DomainObservation;
 use gantry_domain::id::{ClaimId, DispatchId, InstallationId, OrganizationId, RunId, WorkerId};
 use gantry_domain::run::LeaseToken;
-use gantry_domain::spec::{Pool, Resources};
+use gantry_domain::spec::{Network, Pool, Resources};
 use gantry_domain::worker::ExecutorKind;
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +121,12 @@ pub struct Grant {
     /// Values to mask wherever they appear in the output.
     pub masked: Vec<String>,
     pub resources: Resources,
+    /// For pulling the image, and for nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryAuth>,
+    /// An older producer does not say, and knows only the one.
+    #[serde(default)]
+    pub network: Network,
     pub timeout_seconds: u32,
     /// On collecting and uploading artifacts.
     pub collect_timeout_seconds: u32,
@@ -129,6 +135,21 @@ pub struct Grant {
     /// The command may only start once its start was answered. An older producer does not say, and expects that.
     #[serde(default = "yes")]
     pub start_first: bool,
+}
+
+/// What a registry asks for. Does not print itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryAuth {
+    /// As references name it, such as `registry.example:5000` or `docker.io`.
+    pub registry: String,
+    pub username: String,
+    pub password: String,
+}
+
+impl std::fmt::Debug for RegistryAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryAuth").field("registry", &self.registry).finish_non_exhaustive()
+    }
 }
 
 fn yes() -> bool {

@@ -21,13 +21,13 @@ use crate::transport::Transport;
 
 const RUNS: &str = "/api/v1/runs";
 /// For whoever wants all pages.
-const LARGEST_PAGE: u32 = 100;
+pub(crate) const LARGEST_PAGE: u32 = 100;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Calls of the public API with an API key. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ApiClient {
-    caller: Caller,
+    pub(crate) caller: Caller,
     patience: Patience,
 }
 
@@ -241,7 +241,7 @@ fn path(run: RunId, rest: &str) -> String {
 }
 
 /// The items of all pages.
-fn pages<T: Send>(
+pub(crate) fn pages<T: Send>(
     mut page: impl FnMut(Option<String>) -> BoxFuture<'static, Result<Page<T>, ClientError>> + Send,
 ) -> impl Stream<Item = Result<T, ClientError>> + Send {
     async_stream::try_stream! {

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod follow;
 mod health;
+mod projects;
 mod query;
 mod retry;
 mod sse;

@@ -118,6 +118,13 @@ pub(crate) fn below(path: &str, name: &str) -> String {
     out
 }
 
+/// The path and one more segment, whatever it holds.
+pub(crate) fn segment(path: &str, name: &str) -> String {
+    let mut out = format!("{path}/");
+    push_encoded(&mut out, name, b"");
+    out
+}
+
 fn push_encoded(out: &mut String, text: &str, plain: &[u8]) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || plain.contains(&byte) {

@@ -175,6 +175,10 @@ pub enum Observation {
     RegistryUnreachable {
         detail: String,
     },
+    /// A secret was taken away between accepting the run and starting it.
+    SecretMissing {
+        detail: String,
+    },
     /// The engine, the disk or the worker itself failed.
     Infrastructure {
         detail: String,
@@ -246,6 +250,7 @@ impl Observation {
             Self::RegistryUnreachable { detail } => {
                 says(Verdict::Error, Code::RegistryUnreachable, detail.clone())
             }
+            Self::SecretMissing { detail } => says(Verdict::Error, Code::SecretMissing, detail.clone()),
             Self::Infrastructure { detail } => says(Verdict::Error, Code::Infrastructure, detail.clone()),
             Self::HandedBack => {
                 says(Verdict::Error, Code::Lost, "Its worker shut down and gave it back.".into())

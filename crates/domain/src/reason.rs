@@ -48,6 +48,8 @@ codes! {
     ImageNotFound = "image_not_found", "Check the image's name and tag, and that it has been pushed.";
     ImageDenied = "image_denied", "Give Gantry credentials for this registry, or use an image it may pull.";
     RegistryUnreachable = "registry_unreachable", "Check that the worker reaches the registry, then rerun.";
+    /// A secret that the run names is not there any more.
+    SecretMissing = "secret_missing", "Set the secret in the run's project, then rerun.";
     Infrastructure = "infrastructure", "Look at the worker's engine and disk, then rerun.";
     Lost = "lost", "Its workers went away while it ran: check whether the run exhausts its worker, then rerun.";
 }

@@ -33,6 +33,8 @@ pub struct RunSpec {
     /// Never started again once its start was acknowledged.
     pub at_most_once: bool,
     pub resources: Resources,
+    #[serde(default)]
+    pub network: Network,
     /// Paths and globs to collect, relative to the working directory or absolute.
     pub artifacts: Vec<String>,
     /// Host directory; `process` executor only.
@@ -194,6 +196,16 @@ impl Default for Resources {
     }
 }
 
+/// What a run may talk to; never anything of Gantry's or of another run's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    #[default]
+    Outside,
+    /// Only itself.
+    None,
+}
+
 /// One field that cannot be accepted, by JSON pointer into the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -242,10 +254,8 @@ impl RunSpec {
         check.text("/folder", self.folder.as_deref(), 1024);
         check.text("/environment", self.environment.as_deref(), 100);
         check.text("/base_url", self.base_url.as_deref(), 2048);
-        if let Some(url) = &self.base_url
-            && !(url.starts_with("http://") || url.starts_with("https://"))
-        {
-            check.refuse("/base_url", "begin with http:// or https://");
+        if let Some(url) = &self.base_url {
+            check.http("/base_url", url);
         }
         self.check_variables(&mut check);
         check.text("/group", self.group.as_deref(), 200);
@@ -303,34 +313,35 @@ impl RunSpec {
 }
 
 /// A key as a token of a JSON pointer.
-fn escape(key: &str) -> String {
+pub(crate) fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
+/// Collects what is wrong.
 #[derive(Default)]
-struct Check {
-    violations: Vec<Violation>,
+pub(crate) struct Check {
+    pub violations: Vec<Violation>,
 }
 
 impl Check {
-    fn refuse(&mut self, pointer: &str, message: impl Into<String>) {
+    pub fn refuse(&mut self, pointer: &str, message: impl Into<String>) {
         self.violations.push(Violation { pointer: pointer.to_owned(), message: message.into() });
     }
 
-    fn range(&mut self, pointer: &str, value: u32, min: u32, max: u32) {
+    pub fn range(&mut self, pointer: &str, value: u32, min: u32, max: u32) {
         if !(min..=max).contains(&value) {
             self.refuse(pointer, format!("give {min} to {max}"));
         }
     }
 
-    fn count(&mut self, pointer: &str, count: usize, max: usize) {
+    pub fn count(&mut self, pointer: &str, count: usize, max: usize) {
         if count > max {
             self.refuse(pointer, format!("at most {max}, not {count}"));
         }
     }
 
     /// A short text on one line, not empty when given.
-    fn text(&mut self, pointer: &str, value: Option<&str>, max: usize) {
+    pub fn text(&mut self, pointer: &str, value: Option<&str>, max: usize) {
         if let Some(value) = value {
             if value.trim().is_empty() {
                 self.refuse(pointer, "must not be empty: leave it out instead");
@@ -339,7 +350,7 @@ impl Check {
         }
     }
 
-    fn printable(&mut self, pointer: &str, value: &str, max: usize) {
+    pub fn printable(&mut self, pointer: &str, value: &str, max: usize) {
         if value.len() > max {
             self.refuse(pointer, format!("at most {max} bytes, not {}", value.len()));
         }
@@ -349,7 +360,7 @@ impl Check {
     }
 
     /// What the kernel can hand to a program: anything but NUL.
-    fn argument(&mut self, pointer: &str, value: &str, max: usize) {
+    pub fn argument(&mut self, pointer: &str, value: &str, max: usize) {
         if value.len() > max {
             self.refuse(pointer, format!("at most {max} bytes, not {}", value.len()));
         }
@@ -358,7 +369,13 @@ impl Check {
         }
     }
 
-    fn variable_name(&mut self, pointer: &str, name: &str) {
+    pub fn http(&mut self, pointer: &str, url: &str) {
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            self.refuse(pointer, "begin with http:// or https://");
+        }
+    }
+
+    pub fn variable_name(&mut self, pointer: &str, name: &str) {
         let ok = (1..=255).contains(&name.len())
             && !name.as_bytes()[0].is_ascii_digit()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -392,6 +409,7 @@ mod tests {
             retries: RetryPolicy::default(),
             at_most_once: false,
             resources: Resources::default(),
+            network: Network::default(),
             artifacts: vec![],
             workdir: None,
         }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use gantry_domain::id::{InstallationId, OrganizationId, RunId, WorkerId};
 use gantry_domain::log::LogStream;
-use gantry_domain::spec::Resources;
+use gantry_domain::spec::{Network, Resources};
 use gantry_domain::worker::ExecutorKind;
 
 /// Names one attempt on an engine or host that other attempts, workers and installations share.
@@ -45,15 +45,33 @@ pub struct AttemptSpec {
     /// `None`: `/bin/sh /app/entrypoint.sh <folder>` from `/app`.
     pub command: Option<Vec<String>>,
     pub folder: Option<String>,
+    /// For pulling the image, and for nothing else.
+    pub registry: Option<RegistryLogin>,
     /// The whole environment the command gets from Gantry, secrets included.
     pub environment: BTreeMap<String, String>,
     pub resources: Resources,
+    pub network: Network,
     /// Which of the worker's slots this attempt occupies; slots own networks.
     pub slot: u32,
     /// Host directory to run in; `process` only.
     pub workdir: Option<PathBuf>,
     /// By which the attempt's container is found from its trace, and back.
     pub trace_id: Option<String>,
+}
+
+/// What a registry asks for before it gives an image. Does not print itself.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RegistryLogin {
+    /// As references name it, such as `registry.example:5000`.
+    pub registry: String,
+    pub username: String,
+    pub password: String,
+}
+
+impl std::fmt::Debug for RegistryLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryLogin").field("registry", &self.registry).finish_non_exhaustive()
+    }
 }
 
 /// A piece of the command's output, in the order it was written to its stream.

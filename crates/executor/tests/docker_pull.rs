@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use docker_support::*;
 use gantry_executor::docker::{DockerExecutor, DockerOptions};
-use gantry_executor::{AttemptSpec, Executor, ExecutorError};
+use gantry_executor::{AttemptSpec, Executor, ExecutorError, RegistryLogin};
 use registry::Registry;
 
 fn quick() -> DockerOptions {
@@ -74,6 +74,77 @@ async fn a_missing_image_is_pulled_once_and_then_used() {
             docker.destroy(key).await.unwrap();
         }
         remove_image(&by_digest).await;
+    })
+    .await;
+}
+
+/// `ann:a registry's password`.
+const LOGIN: &str = "Basic YW5uOmEgcmVnaXN0cnkncyBwYXNzd29yZA==";
+const PASSWORD: &str = "a registry's password";
+
+fn as_user(image: &str, password: Option<&str>) -> AttemptSpec {
+    let login = |password: &str| RegistryLogin {
+        registry: image.split('/').next().unwrap().to_owned(),
+        username: "ann".to_owned(),
+        password: password.to_owned(),
+    };
+    AttemptSpec { registry: password.map(login), ..with_image(image) }
+}
+
+#[tokio::test]
+async fn a_private_image_is_for_who_may_pull_it_also_once_the_engine_has_it() {
+    let registry = Registry::asking_for(Some(LOGIN)).await;
+    with(quick(), async |docker| {
+        let image = registry.image("ok");
+        let prepare = async |password: Option<&str>| {
+            let spec = as_user(&image, password);
+            let lines = Lines::default();
+            let prepared = docker.prepare(&spec, &lines).await;
+            let told = format!("{prepared:?} {:?} {spec:?}", lines.all());
+            assert!(!told.contains(PASSWORD), "{told}");
+            (spec.key, prepared)
+        };
+        for password in [None, Some("another password")] {
+            let (key, refused) = prepare(password).await;
+            assert!(matches!(refused, Err(ExecutorError::ImageDenied(_))), "{refused:?}");
+            docker.destroy(key).await.unwrap();
+        }
+        let (key, pulled) = prepare(Some(PASSWORD)).await;
+        pulled.unwrap();
+        let asked = registry.requests("ok", "manifests");
+        let (again, prepared) = prepare(Some(PASSWORD)).await;
+        prepared.unwrap();
+        assert_eq!(registry.requests("ok", "manifests"), asked, "who may have it need not ask again");
+        for password in [None, Some("another password")] {
+            let (key, refused) = prepare(password).await;
+            assert!(matches!(refused, Err(ExecutorError::ImageDenied(_))), "{refused:?}");
+            docker.destroy(key).await.unwrap();
+        }
+        let container = engine()
+            .inspect_container(&format!("gantry-{}-{}", key.run, key.attempt).to_ascii_lowercase(), None)
+            .await
+            .map(|container| format!("{container:?}"));
+        let container = container.unwrap_or_else(|error| panic!("{error}"));
+        assert!(!container.contains(PASSWORD) && !container.contains("YW5uOmEg"), "{container}");
+        for key in [key, again] {
+            docker.destroy(key).await.unwrap();
+        }
+        remove_image(&image).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_is_not_named_by_the_beginning_of_its_id() {
+    with(quick(), async |docker| {
+        let id = engine().inspect_image(BUSYBOX).await.unwrap().id.unwrap();
+        let hex = id.trim_start_matches("sha256:");
+        for name in [id.as_str(), &hex[..12], hex] {
+            let spec = with_image(name);
+            let refused = docker.prepare(&spec, &Lines::default()).await;
+            assert!(refused.is_err(), "{name}");
+            docker.destroy(spec.key).await.unwrap();
+        }
     })
     .await;
 }

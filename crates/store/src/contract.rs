@@ -21,6 +21,7 @@ pub mod lists;
 pub mod logs;
 pub mod mailed;
 pub mod people;
+pub mod projects;
 pub mod reconciling;
 pub mod results;
 pub mod sessions;
@@ -76,6 +77,9 @@ macro_rules! store_contract {
                     a_change_of_an_account_needs_the_version_before, an_address_of_somebody_else_is_taken,
                     an_organization_is_stored_with_its_members, a_role_is_what_it_is_now,
                     a_person_belongs_to_several_organizations, admins_who_demote_each_other_leave_one;
+                projects: a_project_is_stored_as_it_is, of_many_projects_of_one_name_one_is_stored,
+                    of_many_changes_of_a_project_none_is_lost, projects_are_listed_newest_first_in_pages,
+                    projects_with_duties_are_found;
                 sessions: a_session_is_stored_as_it_is, of_fifty_refreshes_at_once_one_has_the_successor,
                     a_reused_token_ends_the_family_whoever_is_first,
                     a_session_is_looked_up_with_what_its_user_is_now, sessions_that_go_on_are_listed_newest_first,

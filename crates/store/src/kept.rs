@@ -1,8 +1,9 @@
-//! What both backends need to know of the identity's values: each is kept as a versioned record, with fields beside it that
+//! What both backends need to know of the identity's values and of projects: each is kept as a versioned record, with fields beside it that
 //! it is looked up by. A backend adds, finds and compares and sets them all in the same way.
 
-use gantry_domain::id::{InvitationId, KeyId, OrganizationId, ResetId, SessionId, UserId};
+use gantry_domain::id::{InvitationId, KeyId, OrganizationId, ProjectId, ResetId, SessionId, UserId};
 use gantry_domain::identity::{ApiKey, Invitation, Organization, PasswordReset, SecretHash, Session, User};
+use gantry_domain::project::Project;
 use gantry_domain::time::Timestamp;
 
 use crate::record::*;
@@ -25,7 +26,7 @@ macro_rules! kept_ids {
     )*};
 }
 
-kept_ids!(UserId, OrganizationId, KeyId, SessionId, InvitationId, ResetId);
+kept_ids!(UserId, OrganizationId, KeyId, SessionId, InvitationId, ResetId, ProjectId);
 
 /// A field beside a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl<T: Into<KeptId>> From<T> for Field {
     }
 }
 
-/// A value of the identity as backends keep it. Its fields come always in the same order.
+/// A value of the identity, or a project, as backends keep it. Its fields come always in the same order.
 pub(crate) trait Kept: Clone + Send + Sync + 'static {
     /// For logs and metrics.
     const KIND: &'static str;
@@ -125,6 +126,14 @@ kept! {
             ("email", Field::Text(invitation.email.as_str().to_owned())),
             ("token_hash", Field::Hash(invitation.token_hash)),
             ("open", Field::While(invitation.is_open())),
+        ]
+    };
+    Project = "project", encode_project, decode_project, |project| {
+        vec![
+            ("organization", project.organization.into()),
+            ("name", Field::Text(project.name.clone())),
+            ("sealed", Field::While(!project.secrets.is_empty() || !project.registries.is_empty())),
+            ("retention", Field::While(project.retention.is_some())),
         ]
     };
     PasswordReset = "password reset", encode_reset, decode_reset, |reset| {

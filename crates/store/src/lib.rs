@@ -14,6 +14,7 @@ mod kept;
 mod logs;
 mod measured;
 pub mod mongo;
+mod projects;
 mod record;
 mod runs;
 mod selection;
@@ -31,6 +32,7 @@ pub use identity::{
     PasswordResetStore, Presented, SessionStore, SignInStore, UserStore,
 };
 pub use logs::{Append, LogKey, LogStore};
+pub use projects::ProjectStore;
 pub use runs::{
     Accepted, Deleted, Durability, Group, Idempotency, LeaseRef, ListFilter, NewRun, Page, Renewal, RunStore,
     Transition,
@@ -75,4 +77,5 @@ pub struct Stores {
     pub resets: Arc<dyn PasswordResetStore>,
     pub sign_ins: Arc<dyn SignInStore>,
     pub audit: Arc<dyn AuditStore>,
+    pub projects: Arc<dyn ProjectStore>,
 }

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use gantry_domain::id::{
-    AuditId, InstallationId, InvitationId, KeyId, OrganizationId, RunId, SessionId, UserId, WorkerId,
+    AuditId, InstallationId, InvitationId, KeyId, OrganizationId, ProjectId, RunId, SessionId, UserId,
+    WorkerId,
 };
 use gantry_domain::identity::lockout::{Failures, Subject};
 use gantry_domain::identity::{
     ApiKey, AuditEntry, Email, Invitation, Organization, PasswordReset, SecretHash, Session, User,
 };
 use gantry_domain::log::LogChunk;
+use gantry_domain::project::Project;
 use gantry_domain::results::{TestResult, TestStatus};
 use gantry_domain::role::Role;
 use gantry_domain::run::Run;
@@ -24,9 +26,9 @@ use metrics::Unit;
 use crate::{
     Accepted, Acquired, ApiKeyStore, Append, Attempt, AuditFilter, AuditStore, AuthStore, Bootstrap, Changed,
     Deleted, DispatchStore, DocumentKind, Durability, Group, InvitationStore, LeaseRef, Limit, ListFilter,
-    LogKey, LogStore, NewRun, OrganizationStore, Page, PasswordResetStore, PoolDepth, Presented, Renewal,
-    Result, RunStore, SessionStore, SetAside, SignInStore, Stores, TestResultStore, Transition, UserStore,
-    WorkerStore,
+    LogKey, LogStore, NewRun, OrganizationStore, Page, PasswordResetStore, PoolDepth, Presented,
+    ProjectStore, Renewal, Result, RunStore, SessionStore, SetAside, SignInStore, Stores, TestResultStore,
+    Transition, UserStore, WorkerStore,
 };
 
 const SECONDS: &str = "gantry_store_call_seconds";
@@ -79,6 +81,7 @@ impl Stores {
             resets: Arc::new(Measured(self.resets)),
             sign_ins: Arc::new(Measured(self.sign_ins)),
             audit: Arc::new(Measured(self.audit)),
+            projects: Arc::new(Measured(self.projects)),
         }
     }
 }
@@ -226,6 +229,21 @@ measured!(InvitationStore as "invitations" {
         limit: u32,
     ) -> Page<Invitation, InvitationId>;
     fn update(next: &Invitation) -> Changed<Invitation>;
+});
+
+measured!(ProjectStore as "projects" {
+    fn add(project: &Project) -> bool;
+    fn get(organization: OrganizationId, id: ProjectId) -> Option<Project>;
+    fn by_name(organization: OrganizationId, name: &str) -> Option<Project>;
+    fn list(
+        organization: OrganizationId,
+        after: Option<ProjectId>,
+        limit: u32,
+    ) -> Page<Project, ProjectId>;
+    fn update(next: &Project) -> Changed<Project>;
+    fn delete(organization: OrganizationId, id: ProjectId) -> bool;
+    fn with_secrets(after: Option<ProjectId>, limit: u32) -> Page<Project, ProjectId>;
+    fn with_retention(after: Option<ProjectId>, limit: u32) -> Page<Project, ProjectId>;
 });
 
 measured!(PasswordResetStore as "resets" {

@@ -25,6 +25,7 @@ mod logs;
 mod options;
 #[cfg(test)]
 mod plans;
+mod projects;
 mod runs;
 mod schema;
 mod test_results;
@@ -65,6 +66,7 @@ pub(crate) mod names {
     pub const RESETS: &str = "password_resets";
     pub const FAILURES: &str = "sign_in_failures";
     pub const AUDIT: &str = "audit";
+    pub const PROJECTS: &str = "projects";
     pub const SET_ASIDE: &str = "set_aside";
 }
 
@@ -127,6 +129,7 @@ impl MongoStores {
             resets: mongo.clone(),
             sign_ins: mongo.clone(),
             audit: mongo.clone(),
+            projects: mongo.clone(),
         }
     }
 

@@ -5,6 +5,7 @@
 mod attempt;
 mod identity;
 mod log;
+mod project;
 mod results;
 mod run;
 mod spec;
@@ -23,6 +24,7 @@ pub(crate) use identity::{
     encode_session, encode_user,
 };
 pub(crate) use log::{decode_chunk, encode_chunk};
+pub(crate) use project::{decode_project, encode_project};
 pub(crate) use results::{ResultBlock, decode_results, encode_results, status_bit};
 pub(crate) use run::{Head, decode_run, encode_run};
 pub(crate) use worker::{decode_worker, encode_worker};

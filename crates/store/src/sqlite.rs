@@ -12,6 +12,7 @@ mod list;
 mod logs;
 #[cfg(test)]
 mod plans;
+mod projects;
 mod readers;
 mod row;
 mod runs;
@@ -122,7 +123,8 @@ impl SqliteStores {
             invitations: sqlite.clone(),
             resets: sqlite.clone(),
             sign_ins: sqlite.clone(),
-            audit: sqlite,
+            audit: sqlite.clone(),
+            projects: sqlite,
         }
     }
 

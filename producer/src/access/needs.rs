@@ -81,6 +81,19 @@ table! {
     GET "/api/v1/keys" => Permission(KeysOwn);
     POST "/api/v1/keys/{id}/rotate" => Permission(KeysOwn);
     DELETE "/api/v1/keys/{id}" => Permission(KeysOwn);
+    POST "/api/v1/projects" => Permission(ProjectsWrite);
+    GET "/api/v1/projects" => Permission(ProjectsRead);
+    GET "/api/v1/projects/{project}" => Permission(ProjectsRead);
+    PATCH "/api/v1/projects/{project}" => Permission(ProjectsWrite);
+    DELETE "/api/v1/projects/{project}" => Permission(ProjectsWrite);
+    PUT "/api/v1/projects/{project}/variables/{name}" => Permission(VariablesWrite);
+    DELETE "/api/v1/projects/{project}/variables/{name}" => Permission(VariablesWrite);
+    GET "/api/v1/projects/{project}/secrets" => Permission(ProjectsRead);
+    PUT "/api/v1/projects/{project}/secrets/{name}" => Permission(SecretsWrite);
+    DELETE "/api/v1/projects/{project}/secrets/{name}" => Permission(SecretsWrite);
+    GET "/api/v1/projects/{project}/registries" => Permission(ProjectsRead);
+    PUT "/api/v1/projects/{project}/registries/{registry}" => Permission(SecretsWrite);
+    DELETE "/api/v1/projects/{project}/registries/{registry}" => Permission(SecretsWrite);
 
     GET "/api/v1/workers" => Permission(WorkersRead);
     POST "/api/v1/workers/{id}/drain" => Permission(WorkersDrain);

@@ -1,12 +1,16 @@
 //! Taking in an upload from its first byte to the note on the attempt.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::body::Body;
 use bytes::Bytes;
 use gantry_api_types::worker::ArtifactsAnswer;
 use gantry_blobs::{BlobKey, BlobKind};
 use gantry_domain::attempt::{ArtifactSummary, Attempt, Warning};
-use gantry_domain::results::TestSummary;
+use gantry_domain::results::{TestResult, TestSummary};
 use gantry_domain::run::{LeaseToken, Run};
+use gantry_reports::ArtifactPath;
 use gantry_store::{Durability, LogKey};
 use tokio::runtime::Handle;
 
@@ -17,6 +21,8 @@ use super::upload::{self, Upload};
 use super::{ArtifactService, key};
 use crate::error::{ApiError, ApiResult};
 use crate::services::finish::{leased, refused};
+use crate::services::masking::Mask;
+use crate::services::secrets;
 use crate::services::transition::change_from;
 use crate::state::App;
 
@@ -91,14 +97,17 @@ impl ArtifactService {
         if run.attempt() != attempt {
             return Err(ApiError::stale());
         }
-        let note = match upload {
+        let mask = secrets::mask(app, &run).await?;
+        let mut note = match upload {
             Upload::Refused(why) => {
+                let why = mask.text(&why);
                 tracing::info!(run.id = %run.id, org.id = %run.organization, attempt, %why, "artifacts refused");
                 self.put_results(&run, &[]).await?;
                 Note::refused(&why)
             }
-            Upload::Taken(packed) => self.keep(&run, &packed_key, packed).await?,
+            Upload::Taken(packed) => self.keep(&run, &packed_key, packed, &mask).await?,
         };
+        note.warnings.iter_mut().for_each(|warning| mask.put_on(&mut warning.message));
         Box::pin(change_from(app, run, Durability::Relaxed, |run| {
             run.check_lease(token)?;
             match run.last_attempt() {
@@ -112,13 +121,25 @@ impl ArtifactService {
     }
 
     /// Makes an accepted upload durable: the files, what their reports say, and last the index that names them.
-    async fn keep(&self, run: &Run, packed_key: &BlobKey, packed: Packed) -> ApiResult<Note> {
-        let Some(writer) = packed.writer else {
+    async fn keep(
+        &self,
+        run: &Run,
+        packed_key: &BlobKey,
+        mut packed: Packed,
+        mask: &Mask,
+    ) -> ApiResult<Note> {
+        let Some(writer) = packed.writer.take() else {
             self.put_results(run, &[]).await?;
             return Ok(Note::default());
         };
         writer.finish().await?;
-        let Results { kept, summary, warnings } = self.read_reports(packed_key, packed.reports).await?;
+        if !mask.is_empty() {
+            mask_names(&mut packed, mask);
+        }
+        let Results { mut kept, summary, warnings } = self.read_reports(packed_key, packed.reports).await?;
+        if !mask.is_empty() {
+            kept.iter_mut().for_each(|result| mask_result(result, mask));
+        }
         self.put_results(run, &kept).await?;
         let index = ArtifactIndex::new(packed.entries);
         let count = u32::try_from(index.entries().len()).unwrap_or(u32::MAX);
@@ -146,7 +167,7 @@ impl ArtifactService {
     }
 
     /// Stores results, or removes those of an earlier upload.
-    async fn put_results(&self, run: &Run, results: &[gantry_domain::results::TestResult]) -> ApiResult<()> {
+    async fn put_results(&self, run: &Run, results: &[TestResult]) -> ApiResult<()> {
         let had_some = run.last_attempt().is_some_and(|attempt| attempt.tests.total > 0);
         if results.is_empty() && !had_some {
             return Ok(());
@@ -154,4 +175,32 @@ impl ArtifactService {
         let key = LogKey { organization: run.organization, run: run.id, attempt: run.attempt() };
         Ok(self.tests.put(key, results).await?)
     }
+}
+
+/// Names are shown to whoever may see the run, and stored in the clear. Two files whose names differ in a secret only stay two.
+fn mask_names(packed: &mut Packed, mask: &Mask) {
+    let mut taken: BTreeSet<ArtifactPath> = packed.entries.iter().map(|entry| entry.path.clone()).collect();
+    let mut renamed = BTreeMap::new();
+    for entry in &mut packed.entries {
+        let Cow::Owned(masked) = mask.text(entry.path.as_str()) else { continue };
+        let names = std::iter::once(masked.clone()).chain((2..).map(|number| format!("{masked}~{number}")));
+        // Masking only ever shortens a component, or ends in a name of a few bytes.
+        let free =
+            names.filter_map(|name| ArtifactPath::parse(&name).ok()).find(|name| !taken.contains(name));
+        if let Some(free) = free {
+            taken.insert(free.clone());
+            renamed.insert(entry.offset, free.clone());
+            entry.path = free;
+        }
+    }
+    for report in &mut packed.reports {
+        if let Some(path) = renamed.get(&report.entry.offset) {
+            report.entry.path = path.clone();
+        }
+    }
+}
+
+fn mask_result(result: &mut TestResult, mask: &Mask) {
+    let TestResult { file, suite, name, message, .. } = result;
+    [suite, name].into_iter().chain(file).chain(message).for_each(|text| mask.put_on(text));
 }

@@ -6,6 +6,7 @@ pub mod housekeeping;
 pub mod leases;
 pub mod limits;
 pub mod recovery;
+pub mod retention;
 pub mod waiting;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub fn spawn(app: &Arc<App>, group: &TaskGroup) {
     reconcilers.add(Arc::new(leases::LeaseReaper::new(app.clone())), Wake::new());
     reconcilers.add(Arc::new(limits::Holders(app.clone())), Wake::new());
     reconcilers.add(Arc::new(housekeeping::Housekeeping::new(app.clone())), Wake::new());
+    reconcilers.add(Arc::new(retention::Retention(app.clone())), Wake::new());
     reconcilers.add(Arc::new(crate::logs::sealing::Sealer::new(app.clone())), app.wakes.seal.clone());
     let _ = app.statuses.set(reconcilers.statuses());
     let _ = app.tasks.set(group.clone());

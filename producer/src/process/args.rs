@@ -49,6 +49,10 @@ pub enum Command {
         #[command(subcommand)]
         command: OrganizationCommand,
     },
+    /// Print a new key, for `sealing_keys`
+    NewSealingKey,
+    /// Encrypt anew, under the first of `sealing_keys`, what older keys encrypted; producers and runs may go on meanwhile
+    RotateSecrets,
 }
 
 #[derive(Debug, Subcommand)]

@@ -23,8 +23,8 @@ use self::args::{Args, Command, ConfigCommand};
 use self::config::ServiceConfig;
 use crate::Producer;
 use crate::backends;
-use crate::services::credentials;
-use crate::services::credentials::key::SigningKey;
+use crate::services::credentials::key::{SealingKey, SigningKey};
+use crate::services::{credentials, rotation};
 
 /// On answering a health check.
 const PROBE: Duration = Duration::from_secs(5);
@@ -49,6 +49,8 @@ pub fn main() -> ExitCode {
         Some(Command::NewSigningKey) => new_signing_key(),
         Some(Command::User { command }) => run(admin::user(file, command)),
         Some(Command::Organization { command }) => run(admin::organization(file, command)),
+        Some(Command::NewSealingKey) => new_sealing_key(),
+        Some(Command::RotateSecrets) => run(rotate_secrets(file)),
     }
 }
 
@@ -79,6 +81,28 @@ fn new_signing_key() -> ExitCode {
         Ok(name) => say(&SigningKey::random(name).to_config()),
         Err(error) => fail(&error.to_string()),
     }
+}
+
+/// As [`new_signing_key`].
+fn new_sealing_key() -> ExitCode {
+    match format!("k{:08x}", rand::random::<u32>()).parse() {
+        Ok(name) => say(&SealingKey::random(name).to_config()),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+async fn rotate_secrets(file: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
+    let (config, _) = config::load(file)?;
+    let sealer =
+        config.producer.sealer.context("`sealing_keys` is not set: there is nothing to rotate to")?;
+    let clock = Arc::new(SystemClock);
+    let connected = backends::connect(&config.backends, clock, config.store_patience).await?;
+    let parts = connected.parts.clone();
+    let rotated = rotation::rotate(&*parts.stores.projects, &sealer, || parts.clock.now()).await;
+    drop(parts);
+    connected.close().await;
+    let rotation = rotated?;
+    if rotation.is_complete() { Ok(say(&rotation.to_string())) } else { Ok(fail(&rotation.to_string())) }
 }
 
 fn check(file: Option<&std::path::Path>) -> ExitCode {

@@ -9,6 +9,7 @@ mod keys;
 mod logs;
 mod me;
 mod organization;
+mod projects;
 mod runs;
 mod set_aside;
 mod system;
@@ -55,6 +56,7 @@ use crate::trace::{known_method, route};
         (name = "auth", description = "Signing up, in and out, and who one is"),
         (name = "organization", description = "The tenant, who belongs to it, and what happened"),
         (name = "keys", description = "API keys"),
+        (name = "projects", description = "Defaults, variables, secrets and rules of named automations"),
         (name = "workers", description = "The fleet"),
         (name = "system", description = "Health and operation"),
     )
@@ -140,6 +142,13 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(logs::read))
         .routes(routes!(events::run))
         .routes(routes!(events::organization))
+        .routes(routes!(projects::create, projects::list))
+        .routes(routes!(projects::show, projects::change, projects::delete))
+        .routes(routes!(projects::set_variable, projects::delete_variable))
+        .routes(routes!(projects::secrets))
+        .routes(routes!(projects::set_secret, projects::delete_secret))
+        .routes(routes!(projects::registries))
+        .routes(routes!(projects::set_registry, projects::delete_registry))
         .routes(routes!(tests::list))
         .routes(routes!(artifacts::list))
         .routes(routes!(artifacts::download))

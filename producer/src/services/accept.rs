@@ -1,13 +1,15 @@
 //! Accepting a run: check everything, store it, and only then say so.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gantry_api_types::problem::{FieldProblem, ProblemCode};
 use gantry_api_types::request::CreateRun;
 use gantry_domain::attempt::Warning;
 use gantry_domain::id::{DispatchId, OrganizationId, RunId};
+use gantry_domain::project::Project;
 use gantry_domain::run::{Run, RunStatus, Trigger, TriggerKind};
-use gantry_domain::spec::{RunSpec, Violation};
+use gantry_domain::spec::{Network, RunSpec, Violation};
 use gantry_domain::worker::ExecutorKind;
 use gantry_store::{Accepted, Idempotency, NewRun, StoreError};
 use tokio::sync::oneshot;
@@ -15,7 +17,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::error::{ApiError, ApiResult};
 use crate::extract::request_id;
-use crate::services::{concurrency, dispatch};
+use crate::services::{concurrency, dispatch, secrets};
 use crate::state::App;
 use crate::trace;
 
@@ -43,13 +45,37 @@ pub async fn create(
             .collect();
         return Err(error);
     }
-    let spec = request.into_spec().map_err(|violation| ApiError::validation(vec![violation]))?;
+    let (spec, project) = resolve(app, caller.organization, request).await?;
     let trigger =
         Trigger { kind: TriggerKind::Api, actor: caller.actor, rerun_of: None, trace: request_id::trace() };
-    store(app, caller, spec, trigger, idempotency).await
+    store(app, caller, spec, project, trigger, idempotency).await
 }
 
-/// Stores a run with the same specification; secrets are resolved anew.
+/// The specification that a request asks for, with what its project says.
+async fn resolve(
+    app: &App,
+    organization: OrganizationId,
+    request: CreateRun,
+) -> ApiResult<(RunSpec, Option<Arc<Project>>)> {
+    let wrong = |violation| ApiError::validation(vec![violation]);
+    let Some(name) = request.project.clone() else {
+        let spec = request.into_spec().map_err(wrong)?;
+        check(app, organization, &spec, None).await?;
+        return Ok((spec, None));
+    };
+    let known = app.projects.named(app, organization, &name).await?;
+    let spec = request.clone().into_spec_of(known.as_deref()).map_err(wrong)?;
+    if check(app, organization, &spec, known.as_deref()).await.is_ok() {
+        return Ok((spec, known));
+    }
+    // What is missing may have been added a moment ago.
+    let project = app.projects.read(app, organization, &name).await?;
+    let spec = request.into_spec_of(project.as_deref()).map_err(wrong)?;
+    check(app, organization, &spec, project.as_deref()).await?;
+    Ok((spec, project))
+}
+
+/// Stores a run with the same specification; secrets are resolved anew, and what the project forbids by now is.
 pub async fn rerun(
     app: &Arc<App>,
     caller: Caller,
@@ -62,20 +88,26 @@ pub async fn rerun(
         rerun_of: Some(original.id),
         trace: request_id::trace(),
     };
-    store(app, caller, original.spec.clone(), trigger, idempotency).await
+    let mut spec = original.spec.clone();
+    let project = match &spec.project {
+        Some(name) => app.projects.read(app, caller.organization, name).await?,
+        None => None,
+    };
+    if project.as_ref().is_some_and(|project| project.network == Network::None) {
+        spec.network = Network::None;
+    }
+    check(app, caller.organization, &spec, project.as_deref()).await?;
+    store(app, caller, spec, project, trigger, idempotency).await
 }
 
 async fn store(
     app: &Arc<App>,
     caller: Caller,
     spec: RunSpec,
+    project: Option<Arc<Project>>,
     trigger: Trigger,
     idempotency: Option<Idempotency>,
 ) -> ApiResult<Run> {
-    let violations = violations(app, &spec);
-    if !violations.is_empty() {
-        return Err(ApiError::validation(violations));
-    }
     let _guard = match &idempotency {
         None => None,
         Some(idempotency) => {
@@ -87,7 +119,8 @@ async fn store(
             })?)
         }
     };
-    let dispatch = goes_at_once(app, caller.organization, &spec).then(DispatchId::new);
+    let of_project = project.and_then(|project| project.concurrency);
+    let dispatch = goes_at_once(app, caller.organization, &spec, of_project).then(DispatchId::new);
     let new = NewRun {
         id: RunId::new(),
         organization: caller.organization,
@@ -119,11 +152,11 @@ async fn store(
 }
 
 /// Whether the run need not wait for its turn: nothing else waits, and a worker is free.
-fn goes_at_once(app: &App, organization: OrganizationId, spec: &RunSpec) -> bool {
+fn goes_at_once(app: &App, organization: OrganizationId, spec: &RunSpec, of_project: Option<u32>) -> bool {
     !app.shutdown.is_triggered()
         && app.tasks.initialized()
         && app.broker.trouble().is_none()
-        && concurrency::limits_of(app, organization, spec).is_empty()
+        && concurrency::limits_of(app, organization, spec, of_project).is_empty()
         && app.fleet.window(&spec.pool) > 0
         && app.room.take(&spec.pool)
 }
@@ -158,8 +191,32 @@ async fn insert(app: &App, new: NewRun) -> Result<Accepted, StoreError> {
     Ok(accepted)
 }
 
-/// Everything wrong with a specification on this installation.
-fn violations(app: &App, spec: &RunSpec) -> Vec<Violation> {
+/// Refuses a specification with everything that is wrong with it on this installation.
+async fn check(
+    app: &App,
+    organization: OrganizationId,
+    spec: &RunSpec,
+    project: Option<&Project>,
+) -> ApiResult<()> {
+    let missing = match spec.secrets.as_slice() {
+        [] => BTreeSet::new(),
+        names => secrets::unknown(app, organization, project, names).await?,
+    };
+    let mut violations = violations(app, spec, project);
+    let whose = match (project, &spec.project) {
+        (Some(_), Some(name)) => {
+            format!("the project {name:?} has no secret of this name: set it there first")
+        }
+        (None, Some(name)) => format!("there is no project {name:?}, so it has no secrets"),
+        (_, None) => "there is no secret of this name: name the project that has it".to_owned(),
+    };
+    violations.extend(
+        missing.into_iter().map(|i| Violation { pointer: format!("/secrets/{i}"), message: whose.clone() }),
+    );
+    if violations.is_empty() { Ok(()) } else { Err(ApiError::validation(violations)) }
+}
+
+fn violations(app: &App, spec: &RunSpec, project: Option<&Project>) -> Vec<Violation> {
     let mut violations = spec.violations(&app.config.spec);
     let mut refuse = |pointer: &str, message: &str| {
         violations.push(Violation { pointer: pointer.to_owned(), message: message.to_owned() });
@@ -172,13 +229,13 @@ fn violations(app: &App, spec: &RunSpec) -> Vec<Violation> {
         if spec.image.is_none() {
             refuse("/image", "name the container image to run");
         }
+        if let (Some(project), Some(image)) = (project, &spec.image)
+            && let Err(refused) = project.allows(image)
+        {
+            refuse("/image", &refused.to_string());
+        }
         if spec.workdir.is_some() {
             refuse("/workdir", "only the process executor runs in a directory of the host");
-        }
-    }
-    for (i, name) in spec.secrets.iter().enumerate() {
-        if !app.config.secrets.contains_key(name) {
-            refuse(&format!("/secrets/{i}"), "there is no secret of this name");
         }
     }
     violations

@@ -2,7 +2,7 @@
 
 use gantry_api_types::problem::ProblemCode;
 use gantry_domain::event::{Change, Event};
-use gantry_domain::id::RunId;
+use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::identity::AuditAction;
 use gantry_domain::run::{Refused, Run, RunStatus};
 use gantry_queue::ControlMessage;
@@ -39,31 +39,32 @@ pub async fn cancel(app: &App, caller: Caller, id: RunId) -> ApiResult<Run> {
     Ok(run)
 }
 
-/// Removes a run that is over, with everything it left.
+/// Removes a run that is over, with everything it left, because somebody asked for it.
 pub async fn delete(app: &App, caller: Caller, id: RunId) -> ApiResult<()> {
+    remove(app, caller.organization, id).await?;
+    audit::write(app, audit::done(app, &caller, AuditAction::RunDeleted).to(id)).await;
+    Ok(())
+}
+
+/// Removes a run that is over, with everything it left.
+pub async fn remove(app: &App, organization: OrganizationId, id: RunId) -> ApiResult<()> {
     let still_going = |status: RunStatus| {
         Err(ApiError::new(
             ProblemCode::RunNotFinished,
             format!("The run is {}: cancel it first, then delete it.", status.as_str()),
         ))
     };
-    let found = app.parts.stores.runs.get(caller.organization, id).await?.ok_or_else(ApiError::not_found)?;
+    let found = app.parts.stores.runs.get(organization, id).await?.ok_or_else(ApiError::not_found)?;
     if !found.is_final() {
         return still_going(found.status());
     }
     // Blobs first: while the run is there, whoever is interrupted here can ask again.
-    app.parts.blobs.delete_run(caller.organization, id).await?;
-    match app.parts.stores.runs.delete(caller.organization, id).await? {
+    app.parts.blobs.delete_run(organization, id).await?;
+    match app.parts.stores.runs.delete(organization, id).await? {
         Deleted::NotFound => Err(ApiError::not_found()),
         Deleted::StillGoing(status) => still_going(status),
         Deleted::Deleted => {
-            app.parts.bus.publish(Event {
-                organization: caller.organization,
-                run: id,
-                change: Change::Deleted,
-                version: None,
-            });
-            audit::write(app, audit::done(app, &caller, AuditAction::RunDeleted).to(id)).await;
+            app.parts.bus.publish(Event { organization, run: id, change: Change::Deleted, version: None });
             Ok(())
         }
     }

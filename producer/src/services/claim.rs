@@ -1,13 +1,15 @@
 //! Claiming: the compare-and-set that makes exactly one worker execute a queued run.
 
-use gantry_api_types::worker::{Claim, Grant};
+use gantry_api_types::worker::{Claim, Grant, RegistryAuth};
+use gantry_domain::attempt::Observation;
 use gantry_domain::id::{RunId, WorkerId};
-use gantry_domain::run::{Claimed, Lease, LeaseToken, Refused, Run};
+use gantry_domain::run::{AttemptReport, Claimed, Lease, LeaseToken, Refused, Run};
 use gantry_domain::time::Timestamp;
 use gantry_store::{Durability, LeaseRef, Renewal, StoreError};
 
 use crate::error::{ApiError, ApiResult};
 use crate::services::environment;
+use crate::services::secrets::{self, Unopened};
 use crate::services::transition::{Scope, Unchanged, change};
 use crate::state::App;
 use crate::trace;
@@ -46,7 +48,7 @@ pub async fn claim(app: &App, id: RunId, claim: Claim, allowed: &Allowed) -> Api
     trace::about(&run);
     app.fleet.claimed(claim.worker);
     app.wakes.dispatch.wake();
-    grant(app, &run)
+    grant(app, &run).await
 }
 
 /// The worker forgets the message, and its slot is free for another one.
@@ -61,15 +63,35 @@ async fn repeat(app: &App, run: &Run, worker: WorkerId, expires_at: Timestamp) -
     let Some(held) = run.state.lease() else { return Err(ApiError::stale()) };
     let lease = LeaseRef { run: run.id, token: held.token.clone() };
     match app.parts.stores.runs.renew(worker, &[lease], expires_at).await?.as_slice() {
-        [Renewal::Renewed { .. }] => grant(app, run),
+        [Renewal::Renewed { .. }] => grant(app, run).await,
         _ => Err(ApiError::stale()),
     }
 }
 
-fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
+/// Everything the worker needs, secrets included. A run whose secrets cannot be had ends here.
+async fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
     let Some(lease) = run.state.lease() else { return Err(ApiError::stale()) };
     let spec = &run.spec;
-    let (environment, masked) = environment::resolve(run, run.attempt(), &app.config.secrets);
+    let opened = match secrets::open(app, run).await {
+        Ok(opened) => opened,
+        // The lease is held: the same claim again gets its answer.
+        Err(Unopened::Store(error)) => return Err(error.into()),
+        Err(Unopened::Gone(detail)) => {
+            return end(app, run, lease, Observation::SecretMissing { detail }).await;
+        }
+        // Perhaps another producer has the key.
+        Err(Unopened::Closed(detail)) => {
+            tracing::error!(run.id = %run.id, org.id = %run.organization, why = detail, "a run's secrets cannot be opened");
+            return end(app, run, lease, Observation::Infrastructure { detail }).await;
+        }
+    };
+    let environment = environment::resolve(run, run.attempt(), &opened.secrets);
+    let masked = opened.masked();
+    let registry = opened.registry.map(|login| RegistryAuth {
+        registry: login.registry,
+        username: login.username,
+        password: login.password.expose().to_owned(),
+    });
     Ok(Grant {
         run: run.id,
         organization: run.organization,
@@ -79,8 +101,10 @@ fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
         command: spec.command.clone(),
         folder: spec.folder.clone(),
         workdir: spec.workdir.clone(),
+        network: spec.network,
         environment,
         masked,
+        registry,
         resources: spec.resources,
         timeout_seconds: spec.timeout_seconds,
         collect_timeout_seconds: app.config.limits.collect_timeout.as_secs().try_into().unwrap_or(u32::MAX),
@@ -88,4 +112,16 @@ fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
         log_limit_bytes: app.config.limits.log_bytes,
         start_first: spec.at_most_once,
     })
+}
+
+/// Ends the attempt before it began; its worker forgets it.
+async fn end(app: &App, run: &Run, lease: &Lease, observed: Observation) -> ApiResult<Grant> {
+    let (now, report) = (app.now(), AttemptReport::default());
+    let ended = change(app, Scope::Any, run.id, Durability::Synced, |run| {
+        run.finish(&lease.token, &observed, report.clone(), now).map(|(next, _)| Some(next))
+    });
+    match Box::pin(ended).await {
+        Err(Unchanged::Store(error)) => Err(error.into()),
+        _ => Err(ApiError::stale()),
+    }
 }

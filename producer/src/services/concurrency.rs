@@ -3,26 +3,51 @@
 use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::run::{Hold, Run};
 use gantry_domain::spec::RunSpec;
-use gantry_store::{Durability, Limit};
+use gantry_store::{Durability, Limit, StoreError};
 
 use crate::services::transition::change_from;
 use crate::state::App;
 
-/// The limits that hold for a run, by keys that begin with its organization.
-pub fn limits_of(app: &App, organization: OrganizationId, spec: &RunSpec) -> Vec<Limit> {
+/// Runs that one change lets in at once, at most; the reconciler lets others in.
+pub const WOKEN_AT_ONCE: u32 = 100;
+
+/// The key of a project's limit.
+pub fn project_key(organization: OrganizationId, name: &str) -> String {
+    format!("{organization}:project:{name}")
+}
+
+/// The project's own limit, as it was a moment ago.
+pub async fn of_project(
+    app: &App,
+    organization: OrganizationId,
+    spec: &RunSpec,
+) -> Result<Option<u32>, StoreError> {
+    let Some(name) = &spec.project else { return Ok(None) };
+    Ok(app.projects.named(app, organization, name).await?.and_then(|project| project.concurrency))
+}
+
+/// The limits that hold for a run, by keys that begin with its organization. Of a project's own limit and the installation's
+/// for all projects the lower one holds.
+pub fn limits_of(
+    app: &App,
+    organization: OrganizationId,
+    spec: &RunSpec,
+    of_project: Option<u32>,
+) -> Vec<Limit> {
     let config = &app.config.concurrency;
     let mut limits = Vec::new();
     let mut add = |max: Option<u32>, name: String| {
         if let Some(max) = max {
-            limits.push(Limit { key: format!("{organization}:{name}"), max });
+            limits.push(Limit { key: name, max });
         }
     };
-    add(config.organization, "organization".to_owned());
+    add(config.organization, format!("{organization}:organization"));
     if let Some(project) = &spec.project {
-        add(config.project, format!("project:{project}"));
+        let max = config.project.into_iter().chain(of_project).min();
+        add(max, project_key(organization, project));
     }
     if let Some(group) = &spec.group {
-        add(config.group, format!("group:{group}"));
+        add(config.group, format!("{organization}:group:{group}"));
     }
     limits
 }
@@ -42,7 +67,7 @@ pub async fn give_back(app: &App, organization: OrganizationId, run: RunId, keys
 }
 
 /// Lets up to `count` runs that wait for `key` be dispatched; whoever finds it full again waits again.
-pub async fn unblock(app: &App, key: &str, count: u32) -> Result<u64, gantry_store::StoreError> {
+pub async fn unblock(app: &App, key: &str, count: u32) -> Result<u64, StoreError> {
     let mut woken = 0;
     for run in app.parts.stores.dispatch.blocked_on(key, count).await? {
         let waits_for_it = |run: &Run| match &run.state {

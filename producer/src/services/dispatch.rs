@@ -155,7 +155,8 @@ fn dispatching(run: &Run) -> Span {
 }
 
 async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
-    let limits = concurrency::limits_of(app, run.organization, &run.spec);
+    let of_project = concurrency::of_project(app, run.organization, &run.spec).await?;
+    let limits = concurrency::limits_of(app, run.organization, &run.spec, of_project);
     let keys: Vec<_> = limits.iter().map(|limit| limit.key.clone()).collect();
     if !limits.is_empty()
         && let Acquired::Full { key } = app.parts.stores.dispatch.acquire(run.id, &limits).await?
@@ -174,7 +175,7 @@ async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
     let ready = |run: &Run| match run.state {
         // Regrouped meanwhile, it falls under other limits.
         RunState::Pending { hold: Hold::Workers }
-            if concurrency::limits_of(app, run.organization, &run.spec) == limits =>
+            if concurrency::limits_of(app, run.organization, &run.spec, of_project) == limits =>
         {
             run.dispatch(dispatch, keys.clone(), now).map(Some)
         }

@@ -1,17 +1,13 @@
-//! The environment a command gets, from weak to strong: what Gantry tells it, the run's variables, its secrets; and
-//! Gantry's own names, which nothing overrides.
+//! The environment a command gets, from weak to strong: what Gantry tells it, the variables of the project and of the run
+//! (which the run's specification holds together), its secrets; and Gantry's own names, which nothing overrides.
 
 use std::collections::BTreeMap;
 
+use gantry_credentials::secret::SecretText;
 use gantry_domain::run::Run;
-use gantry_service_kit::config::Secret;
 
-/// The variables, and the values among them to mask.
-pub fn resolve(
-    run: &Run,
-    attempt: u32,
-    secrets: &BTreeMap<String, Secret>,
-) -> (BTreeMap<String, String>, Vec<String>) {
+/// The variables, secrets among them.
+pub fn resolve(run: &Run, attempt: u32, secrets: &BTreeMap<String, SecretText>) -> BTreeMap<String, String> {
     let spec = &run.spec;
     let mut variables = BTreeMap::from([
         ("CI".to_owned(), "true".to_owned()),
@@ -23,13 +19,7 @@ pub fn resolve(
         variables.insert("BASE_URL".to_owned(), url.clone());
     }
     variables.extend(spec.variables.clone());
-    let mut masked = Vec::new();
-    for name in &spec.secrets {
-        if let Some(secret) = secrets.get(name) {
-            variables.insert(name.clone(), secret.expose().to_owned());
-            masked.push(secret.expose().to_owned());
-        }
-    }
+    variables.extend(secrets.iter().map(|(name, secret)| (name.clone(), secret.expose().to_owned())));
     variables.insert("GANTRY_RUN_ID".to_owned(), run.id.to_string());
     variables.insert("GANTRY_ATTEMPT".to_owned(), attempt.to_string());
     if let Some(project) = &spec.project {
@@ -38,5 +28,5 @@ pub fn resolve(
     if let Some(environment) = &spec.environment {
         variables.insert("GANTRY_ENVIRONMENT".to_owned(), environment.clone());
     }
-    (variables, masked)
+    variables
 }

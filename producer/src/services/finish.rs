@@ -109,6 +109,7 @@ fn bounded(mut observation: Observation) -> Observation {
         | Seen::ImageNotFound { detail }
         | Seen::ImageDenied { detail }
         | Seen::RegistryUnreachable { detail }
+        | Seen::SecretMissing { detail }
         | Seen::Infrastructure { detail } => *detail = cut(std::mem::take(detail), MAX_DETAIL_BYTES),
         Seen::Exited { .. } | Seen::TimedOut { .. } | Seen::Cancelled | Seen::HandedBack | Seen::Lost => {}
     }

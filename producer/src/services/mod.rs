@@ -14,9 +14,13 @@ pub mod founding;
 pub mod heartbeat;
 pub mod idempotency;
 pub mod identity;
+pub mod masking;
 pub mod overview;
+pub mod projects;
 pub mod recent;
 pub mod room;
+pub mod rotation;
+pub mod secrets;
 pub mod tidy;
 pub mod transition;
 

@@ -86,6 +86,19 @@ async fn provoke(code: ProblemCode) -> (Answer, &'static str) {
             done["log_end"] = json!(5);
             (worker.finish(&held, done).await, "send what is missing first")
         }
+        ProblemCode::AlreadyExists => {
+            let project = json!({"name": "shop"});
+            installation.post("/api/v1/projects", project.clone()).await.expect(201);
+            (installation.post("/api/v1/projects", project).await, "change that one")
+        }
+        ProblemCode::NotConfigured => {
+            installation.post("/api/v1/projects", json!({"name": "shop"})).await.expect(201);
+            let (path, secret) = ("/api/v1/projects/shop/secrets/TOKEN", json!({"value": "a secret"}));
+            (
+                installation.call_as(&installation.key, Method::PUT, path, Some(secret)).await,
+                "`gantry-producer new-sealing-key` makes one",
+            )
+        }
         ProblemCode::PayloadTooLarge => {
             (installation.post_runs(vec![b' '; TEN_MB], &[]).await, "2097152 bytes at most")
         }

@@ -16,6 +16,7 @@ mod moody_queue;
 mod moody_store;
 mod people;
 mod problem;
+mod projects;
 mod races;
 mod rate_limits;
 mod remembering;

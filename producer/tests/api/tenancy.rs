@@ -283,7 +283,7 @@ async fn what_is_shown_has_no_secrets() {
     let claim = gantry_domain::id::ClaimId::new();
     let grant = worker.try_claim(id, message.dispatch, claim).await.expect(200).json();
     assert_eq!(grant["environment"]["SHOP_TOKEN"], secret);
-    assert_eq!(grant["masked"], json!([secret]));
+    assert_eq!(grant["masked"][0], secret);
     let lease = grant["lease"].as_str().unwrap();
     for path in [
         "/api/v1/runs".to_owned(),

@@ -333,6 +333,18 @@ impl Cluster {
         Ok(gantry_store::mongo::connect(MongoOptions::new(uri)).await?)
     }
 
+    /// What `gantry-producer` prints for these arguments where the producers run, with these sealing keys.
+    pub fn producer_says(&self, arguments: &[&str], sealing_keys: &str) -> anyhow::Result<String> {
+        let output = std::process::Command::new(binary::gantry_producer())
+            .args(arguments)
+            .env_clear()
+            .envs(self.producer_environment())
+            .env("GANTRY_SEALING_KEYS", sealing_keys)
+            .output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// The broker's side of this deployment.
     pub async fn queue(&self) -> anyhow::Result<RabbitQueue> {
         let mut options = RabbitOptions::new(&self.plan.addresses.amqp);

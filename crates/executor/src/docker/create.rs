@@ -1,6 +1,8 @@
 //! The container of an attempt. Everything in it is decided here; a specification only fills in numbers, the image, the
 //! command and the environment.
 
+use std::borrow::Cow;
+
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
@@ -8,6 +10,7 @@ use bollard::models::{
 
 use super::labels;
 use super::options::DockerOptions;
+use super::pull::complete_reference;
 use crate::{AttemptSpec, ExecutorError};
 
 const MIB: i64 = 1024 * 1024;
@@ -15,18 +18,26 @@ const MIB: i64 = 1024 * 1024;
 const CONVENTION_DIR: &str = "/app";
 
 /// What this executor refuses before it talks to the engine.
-pub(super) fn image_of(spec: &AttemptSpec) -> Result<&str, ExecutorError> {
+pub(super) fn image_of(spec: &AttemptSpec) -> Result<Cow<'_, str>, ExecutorError> {
     if spec.workdir.is_some() {
         return Err(ExecutorError::Unsupported(
             "`workdir` is a directory of the host, which containers never see: leave it out, or use the process executor"
                 .to_owned(),
         ));
     }
-    spec.image.as_deref().ok_or_else(|| {
+    let image = spec.image.as_deref().ok_or_else(|| {
         ExecutorError::Unsupported(
             "the docker executor needs an image: name one, or set the project's default".to_owned(),
         )
-    })
+    })?;
+    // An engine takes these for the beginning of the id of an image that it has, whosever that is.
+    if image.starts_with("sha256:") {
+        return Err(ExecutorError::ImageNotFound(format!(
+            "{image} is the id of an image: name it by its reference, such as registry.example/name:tag"
+        )));
+    }
+    let like_an_id = !image.is_empty() && image.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(if like_an_id { complete_reference(image).into() } else { image.into() })
 }
 
 /// The program and its arguments.

@@ -1,21 +1,55 @@
 //! The images on the engine: which may go when space runs out, and how much space there is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use gantry_domain::image::ImageReference;
 use tokio::time::Instant;
 
 use super::DockerExecutor;
 use super::engine::EngineFailure;
-use crate::ExecutorError;
+use crate::{ExecutorError, RegistryLogin};
 
 /// Space where the engine keeps images and containers, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSpace {
     pub free: u64,
     pub total: u64,
+}
+
+/// Repositories that this process pulled from with a login, and the logins that may: an engine gives what it has to anybody,
+/// a registry does not.
+#[derive(Default)]
+pub(super) struct Guarded(Mutex<HashMap<String, HashSet<RegistryLogin>>>);
+
+impl Guarded {
+    /// Whether who signs in like this may use what the engine has of this image, without asking the registry.
+    pub fn is_open(&self, image: &str, login: Option<&RegistryLogin>) -> bool {
+        let guarded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match guarded.get(&repository(image)) {
+            None => true,
+            Some(logins) => login.is_some_and(|login| logins.contains(login)),
+        }
+    }
+
+    /// The registry gave the image to who signed in like this. What it gives to anybody stays open.
+    pub fn given(&self, image: &str, login: Option<&RegistryLogin>) {
+        let mut guarded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match login {
+            Some(login) => drop(guarded.entry(repository(image)).or_default().insert(login.clone())),
+            None => drop(guarded.remove(&repository(image))),
+        }
+    }
+}
+
+/// Without tag and digest, as registries let people in by repository.
+fn repository(image: &str) -> String {
+    match image.parse::<ImageReference>() {
+        Ok(image) => format!("{}/{}", image.registry, image.repository),
+        Err(_) => image.to_owned(),
+    }
 }
 
 /// When this process last used which image. An engine remembers only when an image was built.

@@ -45,6 +45,7 @@ pub struct DockerExecutor {
     networks: Arc<network::Networks>,
     pulls: pull::Pulls,
     images: images::Images,
+    guarded: images::Guarded,
     attempts: attempts::Attempts,
     /// Requests that must be seen through, whoever asked.
     tasks: TaskTracker,
@@ -63,6 +64,7 @@ impl DockerExecutor {
             networks,
             pulls: pull::Pulls::default(),
             images: images::Images::default(),
+            guarded: images::Guarded::default(),
             attempts: attempts::Attempts::default(),
             tasks: TaskTracker::new(),
         })

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::stream::StreamExt;
@@ -15,7 +16,7 @@ use super::engine::{Engine, EngineFailure};
 use super::failures::{PullProblem, pull_error, pull_problem};
 use super::options::PullOptions;
 use super::pull_progress::PullProgress;
-use crate::{ExecutorError, Progress};
+use crate::{ExecutorError, Progress, RegistryLogin};
 
 type Outcome = Result<(), ExecutorError>;
 type Pull = Shared<BoxFuture<'static, Outcome>>;
@@ -24,8 +25,11 @@ type Pull = Shared<BoxFuture<'static, Outcome>>;
 /// closes the request, which makes the engine stop.
 #[derive(Default)]
 pub(super) struct Pulls {
-    running: Mutex<HashMap<String, Running>>,
+    running: Mutex<HashMap<Wanted, Running>>,
 }
+
+/// What is pulled, and as whom: who signs in otherwise gets an answer of his own.
+type Wanted = (String, Option<RegistryLogin>);
 
 struct Running {
     pull: WeakShared<BoxFuture<'static, Outcome>>,
@@ -37,10 +41,11 @@ impl Pulls {
         &self,
         engine: &Engine,
         image: &str,
+        login: Option<&RegistryLogin>,
         options: PullOptions,
         progress: &dyn Progress,
     ) -> Outcome {
-        let (pull, mut lines) = self.join(engine, image, options);
+        let (pull, mut lines) = self.join(engine, (image.to_owned(), login.cloned()), options);
         let mut pull = std::pin::pin!(pull);
         progress.line(lines.borrow_and_update().clone());
         let outcome = loop {
@@ -56,19 +61,19 @@ impl Pulls {
         outcome
     }
 
-    /// The pull of `image` that is going on, or a new one.
-    fn join(&self, engine: &Engine, image: &str, options: PullOptions) -> (Pull, watch::Receiver<String>) {
+    /// The pull that is going on, or a new one.
+    fn join(&self, engine: &Engine, wanted: Wanted, options: PullOptions) -> (Pull, watch::Receiver<String>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, entry| entry.pull.upgrade().is_some_and(|pull| pull.peek().is_none()));
         if let Some((pull, lines)) =
-            running.get(image).and_then(|entry| Some((entry.pull.upgrade()?, entry.lines.clone())))
+            running.get(&wanted).and_then(|entry| Some((entry.pull.upgrade()?, entry.lines.clone())))
         {
             return (pull, lines);
         }
-        let (sender, lines) = watch::channel(format!("pulling {image}"));
-        let pull = whole_pull(engine.clone(), image.to_owned(), options, sender).boxed().shared();
+        let (sender, lines) = watch::channel(format!("pulling {}", wanted.0));
+        let pull = whole_pull(engine.clone(), wanted.clone(), options, sender).boxed().shared();
         if let Some(weak) = pull.downgrade() {
-            running.insert(image.to_owned(), Running { pull: weak, lines: lines.clone() });
+            running.insert(wanted, Running { pull: weak, lines: lines.clone() });
         }
         (pull, lines)
     }
@@ -76,7 +81,7 @@ impl Pulls {
 
 async fn whole_pull(
     engine: Engine,
-    image: String,
+    (image, login): Wanted,
     options: PullOptions,
     lines: watch::Sender<String>,
 ) -> Outcome {
@@ -85,7 +90,7 @@ async fn whole_pull(
     let all_tries = async {
         let mut pause = options.backoff;
         for attempt in 1.. {
-            let failure = match one_try(&engine, &image, options, &lines).await {
+            let failure = match one_try(&engine, &image, login.as_ref(), options, &lines).await {
                 Ok(()) => break,
                 Err(Stopped::Silent) => {
                     return Err(ExecutorError::RegistryUnreachable(format!(
@@ -130,11 +135,18 @@ enum Stopped {
 async fn one_try(
     engine: &Engine,
     image: &str,
+    login: Option<&RegistryLogin>,
     options: PullOptions,
     lines: &watch::Sender<String>,
 ) -> Result<(), Stopped> {
     let request = CreateImageOptionsBuilder::default().from_image(&complete_reference(image)).build();
-    let mut messages = engine.docker.create_image(Some(request), None, None);
+    let credentials = login.map(|login| DockerCredentials {
+        username: Some(login.username.clone()),
+        password: Some(login.password.clone()),
+        serveraddress: Some(login.registry.clone()),
+        ..DockerCredentials::default()
+    });
+    let mut messages = engine.docker.create_image(Some(request), None, credentials);
     let mut seen = PullProgress::default();
     let mut moved = Instant::now();
     let mut reported = Instant::now();
@@ -161,7 +173,7 @@ async fn one_try(
 }
 
 /// With a tag, always: without one the engine would pull every tag of the repository.
-fn complete_reference(image: &str) -> String {
+pub(super) fn complete_reference(image: &str) -> String {
     let name = image.rsplit('/').next().unwrap_or(image);
     if image.contains('@') || name.contains(':') { image.to_owned() } else { format!("{image}:latest") }
 }

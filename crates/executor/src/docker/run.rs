@@ -9,6 +9,7 @@ use bollard::query_parameters::{
 };
 use futures::FutureExt;
 use futures::stream::StreamExt;
+use gantry_domain::spec::Network;
 use tracing::Instrument as _;
 
 use super::attempts::{Ended, Phase};
@@ -16,7 +17,7 @@ use super::engine::{EngineFailure, bounded};
 use super::failures::{is_bad_reference, network_is_gone, start_error};
 use super::output::{OutputReader, output};
 use super::{DockerExecutor, create, labels};
-use crate::{AttemptKey, AttemptSpec, ExecutorError, Exit, OutputStream, Progress};
+use crate::{AttemptKey, AttemptSpec, ExecutorError, Exit, OutputStream, Progress, RegistryLogin};
 
 /// How long the engine may take to notice a SIGKILL.
 const KILL_TAKES: Duration = Duration::from_secs(10);
@@ -31,22 +32,31 @@ impl DockerExecutor {
         spec: &AttemptSpec,
         progress: &dyn Progress,
     ) -> Result<(), ExecutorError> {
-        let image = create::image_of(spec)?;
+        let image = &*create::image_of(spec)?;
         let program = create::argv(spec)?.into_iter().next().unwrap_or_default();
         self.attempts.begin(spec.key, spec.slot, program)?;
-        let network = self.networks.of_slot(&self.engine, spec.slot).await?;
+        let network = match spec.network {
+            Network::Outside => self.networks.of_slot(&self.engine, spec.slot).await?,
+            Network::None => "none".to_owned(),
+        };
         let body = create::container(spec, image, &network, &self.options, self.engine.cpus)?;
+        let pulling = || {
+            tracing::debug_span!(
+                "pull",
+                run.id = %spec.key.run,
+                org.id = %spec.organization,
+                container.image.name = image,
+            )
+        };
+        let login = spec.registry.as_ref();
+        if !self.guarded.is_open(image, login) {
+            self.pull(image, login, progress).instrument(pulling()).await?;
+        }
         // Creating says whether the image is there: asking first would be one more call for every run.
         let creating = || tracing::debug_span!("create", run.id = %spec.key.run, org.id = %spec.organization);
         match self.create(spec.key, body.clone()).instrument(creating()).await {
             Err(failure) if failure.is(404) => {
-                let pulling = tracing::debug_span!(
-                    "pull",
-                    run.id = %spec.key.run,
-                    org.id = %spec.organization,
-                    container.image.name = image,
-                );
-                self.get_image(image, progress).instrument(pulling).await?;
+                self.get_image(image, login, progress).instrument(pulling()).await?;
                 let creation = self.create(spec.key, body).instrument(creating());
                 creation.await.map_err(EngineFailure::infrastructure)?;
             }
@@ -91,17 +101,31 @@ impl DockerExecutor {
         creation.await
     }
 
-    async fn get_image(&self, image: &str, progress: &dyn Progress) -> Result<(), ExecutorError> {
+    async fn get_image(
+        &self,
+        image: &str,
+        login: Option<&RegistryLogin>,
+        progress: &dyn Progress,
+    ) -> Result<(), ExecutorError> {
         match self.engine.lookup("look for the image", self.engine.docker.inspect_image(image)).await {
-            // It came meanwhile.
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is(404) => {
-                self.pulls.pull(&self.engine, image, self.options.pull, progress).await?;
-                self.images.pulled(image);
-                Ok(())
-            }
+            // It came meanwhile, perhaps for somebody else.
+            Ok(_) if self.guarded.is_open(image, login) => Ok(()),
+            Ok(_) => self.pull(image, login, progress).await,
+            Err(failure) if failure.is(404) => self.pull(image, login, progress).await,
             Err(failure) => Err(failure.infrastructure()),
         }
+    }
+
+    async fn pull(
+        &self,
+        image: &str,
+        login: Option<&RegistryLogin>,
+        progress: &dyn Progress,
+    ) -> Result<(), ExecutorError> {
+        self.pulls.pull(&self.engine, image, login, self.options.pull, progress).await?;
+        self.images.pulled(image);
+        self.guarded.given(image, login);
+        Ok(())
     }
 
     pub(super) async fn start_attempt(&self, key: AttemptKey) -> Result<OutputStream, ExecutorError> {

@@ -22,9 +22,11 @@ fn spec() -> AttemptSpec {
         image: None,
         command: Some(vec!["npx".to_owned()]),
         folder: None,
+        registry: None,
         environment: std::collections::BTreeMap::new(),
         resources: gantry_domain::spec::Resources::default(),
         slot: 0,
+        network: gantry_domain::spec::Network::Outside,
         workdir: None,
         trace_id: None,
     }

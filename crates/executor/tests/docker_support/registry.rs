@@ -28,6 +28,8 @@ struct State {
     config: Vec<u8>,
     manifest: Vec<u8>,
     requests: Mutex<HashMap<String, u32>>,
+    /// What every request must carry, as `Basic …`.
+    login: Option<&'static str>,
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -40,7 +42,7 @@ fn digest(bytes: &[u8]) -> String {
 
 impl State {
     /// One image with one layer of random bytes, so that the engine cannot have it already.
-    fn new() -> Self {
+    fn new(login: Option<&'static str>) -> Self {
         let mut data = vec![0_u8; 2_000_000];
         rand::fill(data.as_mut_slice());
         let mut archive = tar::Builder::new(Vec::new());
@@ -64,7 +66,7 @@ impl State {
             digest(&layer)
         )
         .into_bytes();
-        Self { layer, config, manifest, requests: Mutex::default() }
+        Self { layer, config, manifest, requests: Mutex::default(), login }
     }
 
     fn count(&self, what: String) -> u32 {
@@ -77,9 +79,14 @@ impl State {
 
 impl Registry {
     pub async fn start() -> Self {
+        Self::asking_for(None).await
+    }
+
+    /// One that lets in only who sends this.
+    pub async fn asking_for(login: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(State::new());
+        let state = Arc::new(State::new(login));
         let shared = Arc::clone(&state);
         let server = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -119,6 +126,14 @@ async fn serve(mut connection: TcpStream, state: &State) -> std::io::Result<()> 
         }
     }
     let request = String::from_utf8_lossy(&request).into_owned();
+    let head = request.to_ascii_lowercase();
+    let asked = state.login.map(|login| format!("\r\nauthorization: {}\r\n", login.to_ascii_lowercase()));
+    if asked.is_some_and(|asked| !head.contains(&asked)) {
+        let status = "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"";
+        let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"sign in"}]}"#;
+        state.count("refused".to_owned());
+        return answer(&mut connection, "GET", status, "application/json", body).await;
+    }
     let mut words = request.split_whitespace();
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let parts: Vec<&str> = path.trim_start_matches("/v2/").split('/').collect();

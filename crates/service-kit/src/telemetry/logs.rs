@@ -3,7 +3,9 @@
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// How a log line looks.
@@ -70,6 +72,25 @@ impl LogFilter {
     }
 }
 
+/// The library that talks to container engines. Below `info` it quotes what it sends and gets: the environment of containers,
+/// secrets included, and what registries ask for.
+const TALKATIVE: &str = "bollard";
+
+/// Keeps what may hold secrets out of every log, whatever the filter asks for.
+struct Discreet;
+
+impl Discreet {
+    fn lets(metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::INFO || !metadata.target().starts_with(TALKATIVE)
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Discreet {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        Self::lets(metadata)
+    }
+}
+
 /// Lines on stderr.
 pub(super) fn to_stderr(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     let terminal = std::io::stderr().is_terminal();
@@ -80,9 +101,15 @@ pub(super) fn to_stderr(format: LogFormat) -> Box<dyn Layer<Registry> + Send + S
     };
     let lines = layer().with_writer(std::io::stderr);
     if pretty {
-        lines.with_ansi(terminal).with_target(false).boxed()
+        lines.with_ansi(terminal).with_target(false).and_then(Discreet).boxed()
     } else {
-        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .and_then(Discreet)
+            .boxed()
     }
 }
 

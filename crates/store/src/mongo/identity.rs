@@ -12,6 +12,7 @@ mod sign_ins;
 mod users;
 
 use gantry_domain::identity::{ApiKey, Invitation, Organization, PasswordReset, Session, User};
+use gantry_domain::project::Project;
 use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::calls::Call;
@@ -49,6 +50,7 @@ collections! {
     Session: SESSIONS;
     Invitation: INVITATIONS;
     PasswordReset: RESETS;
+    Project: PROJECTS;
 }
 
 impl Stored for Organization {
@@ -164,7 +166,7 @@ impl Core {
     }
 
     /// Newest first, through this index; one more than `limit`, so that it is known whether there are more.
-    async fn newest(
+    pub(super) async fn newest(
         &self,
         collection: &str,
         filter: Document,
@@ -180,7 +182,7 @@ impl Core {
     }
 
     /// Removes what is so; answers how many.
-    async fn forget_kept(&self, collection: &str, filter: Document) -> Result<u64> {
+    pub(super) async fn forget_kept(&self, collection: &str, filter: Document) -> Result<u64> {
         let documents = self.documents(collection);
         let deleted = self.call().run(|| async { documents.delete_many(filter.clone()).await }).await?;
         Ok(deleted.deleted_count)
@@ -201,7 +203,7 @@ fn readable<T>(
 }
 
 /// The first `limit` of what was found with one more.
-fn page<T, C: std::str::FromStr>(
+pub(super) fn page<T, C: std::str::FromStr>(
     kind: &'static str,
     mut found: Vec<RawDocumentBuf>,
     limit: u32,
@@ -216,7 +218,7 @@ fn page<T, C: std::str::FromStr>(
 }
 
 /// A filter with the ids that come after a page's end.
-fn below(mut filter: Document, after: Option<impl ToString>) -> Document {
+pub(super) fn below(mut filter: Document, after: Option<impl ToString>) -> Document {
     if let Some(after) = after {
         filter.insert("_id", doc! { "$lt": after.to_string() });
     }

@@ -15,7 +15,7 @@ use super::{Core, names};
 use crate::{Result, StoreError};
 
 /// The version that this program makes and understands.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 const SCHEMA: &str = "schema";
 
 /// A named index.
@@ -105,6 +105,13 @@ pub(super) const SESSIONS_BY_USER: Index =
     Index::of(names::SESSIONS, "sessions_by_user", &[("user", 1), ("_id", 1)]).only_with("open");
 pub(super) const INVITATIONS_BY_ORGANIZATION: Index =
     Index::of(names::INVITATIONS, "invitations_by_organization", &[("organization", 1), ("_id", 1)]);
+pub(super) const PROJECTS_BY_ORGANIZATION: Index =
+    Index::of(names::PROJECTS, "projects_by_organization", &[("organization", 1), ("_id", 1)]);
+pub(super) const PROJECTS_SEALED: Index =
+    Index::of(names::PROJECTS, "projects_sealed", &[("sealed", 1), ("_id", 1)]).only_with("sealed");
+pub(super) const PROJECTS_WITH_RETENTION: Index =
+    Index::of(names::PROJECTS, "projects_with_retention", &[("retention", 1), ("_id", 1)])
+        .only_with("retention");
 const AUDIT: &str = names::AUDIT;
 pub(super) const AUDIT_BY_ORGANIZATION: Index =
     Index::of(AUDIT, "audit_by_organization", &[("organization", 1), ("_id", 1)]);
@@ -159,6 +166,10 @@ const INDEXES: &[Index] = &[
     Index::of(names::RESETS, "password_resets_by_token", &[("token_hash", 1)]).unique(),
     Index::of(names::RESETS, "password_resets_by_expiry", &[("expires_at", 1)]),
     Index::of(names::FAILURES, "sign_in_failures_by_time", &[("last_at", 1)]),
+    Index::of(names::PROJECTS, "projects_by_name", &[("organization", 1), ("name", 1)]).unique(),
+    PROJECTS_BY_ORGANIZATION,
+    PROJECTS_SEALED,
+    PROJECTS_WITH_RETENTION,
     AUDIT_BY_ORGANIZATION,
     AUDIT_BY_ACTOR,
     AUDIT_BY_ACTION,

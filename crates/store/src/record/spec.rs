@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use gantry_domain::spec::{Pool, Priority, Resources, RetryOn, RetryPolicy, RunSpec};
+use gantry_domain::spec::{Network, Pool, Priority, Resources, RetryOn, RetryPolicy, RunSpec};
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
@@ -35,25 +35,55 @@ pub(super) struct SpecRecord {
     #[serde(default, skip_serializing_if = "is_default")]
     at_most_once: bool,
     resources: ResourcesRecord,
+    #[serde(default, skip_serializing_if = "is_default")]
+    network: Network,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     artifacts: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     workdir: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct RetriesRecord {
+#[derive(PartialEq, Serialize, Deserialize)]
+pub(super) struct RetriesRecord {
     max: u32,
     on: BTreeSet<RetryOn>,
     backoff_seconds: u32,
     max_lost: u32,
 }
 
-#[derive(Serialize, Deserialize)]
-struct ResourcesRecord {
+#[derive(PartialEq, Serialize, Deserialize)]
+pub(super) struct ResourcesRecord {
     cpu_millis: u32,
     memory_mb: u32,
     pids: u32,
+}
+
+impl From<RetryPolicy> for RetriesRecord {
+    fn from(policy: RetryPolicy) -> Self {
+        let RetryPolicy { max, on, backoff_seconds, max_lost } = policy;
+        Self { max, on, backoff_seconds, max_lost }
+    }
+}
+
+impl From<RetriesRecord> for RetryPolicy {
+    fn from(record: RetriesRecord) -> Self {
+        let RetriesRecord { max, on, backoff_seconds, max_lost } = record;
+        Self { max, on, backoff_seconds, max_lost }
+    }
+}
+
+impl From<Resources> for ResourcesRecord {
+    fn from(resources: Resources) -> Self {
+        let Resources { cpu_millis, memory_mb, pids } = resources;
+        Self { cpu_millis, memory_mb, pids }
+    }
+}
+
+impl From<ResourcesRecord> for Resources {
+    fn from(record: ResourcesRecord) -> Self {
+        let ResourcesRecord { cpu_millis, memory_mb, pids } = record;
+        Self { cpu_millis, memory_mb, pids }
+    }
 }
 
 impl From<&RunSpec> for SpecRecord {
@@ -73,18 +103,10 @@ impl From<&RunSpec> for SpecRecord {
             pool: spec.pool,
             priority: spec.priority,
             timeout_seconds: spec.timeout_seconds,
-            retries: RetriesRecord {
-                max: spec.retries.max,
-                on: spec.retries.on,
-                backoff_seconds: spec.retries.backoff_seconds,
-                max_lost: spec.retries.max_lost,
-            },
+            retries: spec.retries.into(),
             at_most_once: spec.at_most_once,
-            resources: ResourcesRecord {
-                cpu_millis: spec.resources.cpu_millis,
-                memory_mb: spec.resources.memory_mb,
-                pids: spec.resources.pids,
-            },
+            resources: spec.resources.into(),
+            network: spec.network,
             artifacts: spec.artifacts,
             workdir: spec.workdir,
         }
@@ -107,18 +129,10 @@ impl From<SpecRecord> for RunSpec {
             pool: record.pool,
             priority: record.priority,
             timeout_seconds: record.timeout_seconds,
-            retries: RetryPolicy {
-                max: record.retries.max,
-                on: record.retries.on,
-                backoff_seconds: record.retries.backoff_seconds,
-                max_lost: record.retries.max_lost,
-            },
+            retries: record.retries.into(),
             at_most_once: record.at_most_once,
-            resources: Resources {
-                cpu_millis: record.resources.cpu_millis,
-                memory_mb: record.resources.memory_mb,
-                pids: record.resources.pids,
-            },
+            resources: record.resources.into(),
+            network: record.network,
             artifacts: record.artifacts,
             workdir: record.workdir,
         }

@@ -1,4 +1,4 @@
-//! People, organizations and credentials in the file: every kind is added, found and compared and set in the same way.
+//! People, organizations and credentials in the file, and how projects are kept as well: every kind is added, found and compared and set in the same way.
 
 mod audit;
 mod invitations;
@@ -12,6 +12,7 @@ mod users;
 pub(super) use organizations::found;
 
 use gantry_domain::identity::{ApiKey, Invitation, Organization, PasswordReset, Session, User};
+use gantry_domain::project::Project;
 use gantry_domain::role::Role;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, Row, params_from_iter};
@@ -49,6 +50,7 @@ tables! {
     Session: ADD_SESSION, PUT_SESSION, SESSION;
     Invitation: ADD_INVITATION, PUT_INVITATION, INVITATION;
     PasswordReset: ADD_RESET, PUT_RESET, RESET;
+    Project: ADD_PROJECT, PUT_PROJECT, PROJECT;
 }
 
 impl Table for ApiKey {
@@ -147,7 +149,7 @@ fn rows<T>(
 }
 
 /// The first `limit` of what was found with one more.
-fn page<T, C>(mut found: Vec<(u128, Option<T>)>, limit: u32, cursor: fn(u128) -> C) -> Page<T, C> {
+pub(super) fn page<T, C>(mut found: Vec<(u128, Option<T>)>, limit: u32, cursor: fn(u128) -> C) -> Page<T, C> {
     let limit = limit.max(1) as usize;
     let more = found.len() > limit;
     found.truncate(limit);
@@ -156,7 +158,7 @@ fn page<T, C>(mut found: Vec<(u128, Option<T>)>, limit: u32, cursor: fn(u128) ->
 }
 
 /// The id that a page ends before.
-fn below(after: Option<u128>) -> Id {
+pub(super) fn below(after: Option<u128>) -> Id {
     key(after.unwrap_or(u128::MAX))
 }
 
@@ -168,12 +170,12 @@ fn role(name: Option<String>) -> Result<Option<Role>> {
 }
 
 impl Sqlite {
-    async fn add_kept<T: Table>(&self, kept: &T) -> Result<bool> {
+    pub(super) async fn add_kept<T: Table>(&self, kept: &T) -> Result<bool> {
         let kept = kept.clone();
         self.writer.write(Durability::Synced, move |writing| add(writing.connection, &kept)).await
     }
 
-    async fn swap_kept<T: Table>(&self, next: &T) -> Result<Changed<T>> {
+    pub(super) async fn swap_kept<T: Table>(&self, next: &T) -> Result<Changed<T>> {
         let next = next.clone();
         self.writer.write(Durability::Synced, move |writing| swap(writing.connection, &next)).await
     }

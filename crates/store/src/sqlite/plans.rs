@@ -38,7 +38,7 @@ fn no_statement_scans_or_sorts_runs() {
 /// Everything about people and credentials is found by what it is looked up by, and sorted by an index.
 #[test]
 fn no_statement_scans_or_sorts_people_or_credentials() {
-    const TABLES: [&str; 8] = [
+    const TABLES: [&str; 9] = [
         "organizations",
         "memberships",
         "users",
@@ -47,6 +47,7 @@ fn no_statement_scans_or_sorts_people_or_credentials() {
         "invitations",
         "password_resets",
         "audit",
+        "projects",
     ];
     let directory = tempfile::tempdir().unwrap();
     let mut connection = rusqlite::Connection::open(directory.path().join("db")).unwrap();

@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     Step::of(include_str!("migrations/0001_first.sql")),
     Step::of(include_str!("migrations/0002_set_aside.sql")),
     Step { sql: include_str!("migrations/0003_identity.sql"), and: identity::bring_over },
+    Step::of(include_str!("migrations/0004_projects.sql")),
 ];
 
 /// Brings the file to the present version, each step in its own transaction.

@@ -196,6 +196,21 @@ statements! {
     INVITATIONS = "SELECT record, id FROM invitations INDEXED BY invitations_by_organization"
         "WHERE organization=?1 AND id<?2 ORDER BY id DESC LIMIT ?3";
 
+    ADD_PROJECT = "INSERT INTO projects (id, version, record, organization, name, sealed, retention)"
+        "VALUES (?1,?2,?3,?4,?5,?6,?7)";
+    PUT_PROJECT = "UPDATE projects SET version=?2, record=?3, organization=?4, name=?5, sealed=?6, retention=?7"
+        "WHERE id=?1 AND version=?2-1";
+    PROJECT = "SELECT record, id FROM projects WHERE id=?1";
+    PROJECT_OF = "SELECT record, id FROM projects WHERE id=?1 AND +organization=?2";
+    PROJECT_BY_NAME = "SELECT record, id FROM projects WHERE organization=?1 AND name=?2";
+    PROJECTS = "SELECT record, id FROM projects INDEXED BY projects_by_organization"
+        "WHERE organization=?1 AND id<?2 ORDER BY id DESC LIMIT ?3";
+    PROJECTS_SEALED = "SELECT record, id FROM projects INDEXED BY projects_sealed"
+        "WHERE sealed IS NOT NULL AND id<?1 ORDER BY id DESC LIMIT ?2";
+    PROJECTS_WITH_RETENTION = "SELECT record, id FROM projects INDEXED BY projects_with_retention"
+        "WHERE retention IS NOT NULL AND id<?1 ORDER BY id DESC LIMIT ?2";
+    DELETE_PROJECT = "DELETE FROM projects WHERE id=?1 AND +organization=?2";
+
     ADD_RESET = "INSERT INTO password_resets (id, version, record, user, token_hash, expires_at) VALUES (?1,?2,?3,?4,?5,?6)";
     PUT_RESET = "UPDATE password_resets SET version=?2, record=?3, user=?4, token_hash=?5, expires_at=?6"
         "WHERE id=?1 AND version=?2-1";

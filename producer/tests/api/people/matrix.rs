@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
-use gantry_domain::id::{InvitationId, KeyId, OrganizationId, RunId, SessionId, UserId, WorkerId};
+use gantry_domain::id::{InvitationId, KeyId, OrganizationId, ProjectId, RunId, SessionId, UserId, WorkerId};
 use gantry_domain::identity::invitation::Invite;
 use gantry_domain::identity::{ApiKey, Invitation, PasswordHash};
 use gantry_domain::permission::{Permission, Permissions, Scope, of_key};
+use gantry_domain::project::Project;
 use gantry_domain::role::Role;
 use gantry_producer::access::{Needs, TABLE};
 use gantry_producer::services::credentials;
@@ -26,6 +27,7 @@ struct Ids {
     member: String,
     invitation: String,
     key: String,
+    project: String,
 }
 
 impl Ids {
@@ -38,6 +40,7 @@ impl Ids {
             member: UserId::new().to_string(),
             invitation: InvitationId::new().to_string(),
             key: KeyId::new().to_string(),
+            project: ProjectId::new().to_string(),
         }
     }
 
@@ -51,9 +54,14 @@ impl Ids {
             path if path.starts_with("/api/v1/organization/members/{id}") => &self.member,
             path if path.starts_with("/api/v1/organization/invitations/{id}") => &self.invitation,
             path if path.starts_with("/api/v1/keys/{id}") => &self.key,
+            path if path.starts_with("/api/v1/projects/{project}") => &self.project,
             path => panic!("{path}: whose ids are these?"),
         };
-        path.replace("{id}", id).replace("{path}", "reports/a.txt")
+        path.replace("{id}", id)
+            .replace("{project}", id)
+            .replace("{path}", "reports/a.txt")
+            .replace("{name}", "TOKEN")
+            .replace("{registry}", "registry.example")
     }
 }
 
@@ -208,6 +216,8 @@ async fn ours(town: &Town, admin: &Person) -> Ids {
     assert!(installation.stores.invitations.add(&invitation).await.unwrap());
     let key = installation.another_key(&credentials::new_api_key());
     installation.stores.keys.add(&key).await.unwrap();
+    let project = Project::new(installation.organization, "shop".into(), installation.now());
+    assert!(installation.stores.projects.add(&project).await.unwrap());
     let sessions = installation.stores.sessions.of_user(admin.user, 1).await.unwrap();
     Ids {
         run,
@@ -217,6 +227,7 @@ async fn ours(town: &Town, admin: &Person) -> Ids {
         member: admin.user.to_string(),
         invitation: invitation.id.to_string(),
         key: key.id.to_string(),
+        project: project.id.to_string(),
     }
 }
 

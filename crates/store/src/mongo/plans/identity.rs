@@ -1,6 +1,6 @@
 //! Everything that the traits of people, organizations and credentials can be asked.
 
-use gantry_domain::id::{AuditId, InvitationId, KeyId, OrganizationId, SessionId, UserId};
+use gantry_domain::id::{AuditId, InvitationId, KeyId, OrganizationId, ProjectId, SessionId, UserId};
 use gantry_domain::identity::invitation::Invite;
 use gantry_domain::identity::lockout::Subject;
 use gantry_domain::identity::session::{Client, EndedWhy, SessionLife};
@@ -8,6 +8,7 @@ use gantry_domain::identity::{
     ApiKey, AuditAction, AuditEntry, Invitation, Organization, Outcome, PasswordHash, PasswordReset, Session,
     User,
 };
+use gantry_domain::project::{Project, RegistryCredential, Retention, Sealed};
 use gantry_domain::role::Role;
 use gantry_domain::run::Actor;
 
@@ -24,6 +25,7 @@ pub(super) async fn workout(stores: &Stores) {
     mailed(stores, organization).await;
     sign_ins(stores).await;
     audit(stores, organization).await;
+    projects(stores, organization).await;
 }
 
 fn user(number: u8) -> User {
@@ -130,4 +132,28 @@ async fn audit(stores: &Stores, organization: OrganizationId) {
             stores.audit.list(Some(organization), &filter, Some(AuditId::at(at(9))), 5).await.unwrap();
         }
     }
+}
+
+async fn projects(stores: &Stores, organization: OrganizationId) {
+    let credential = || RegistryCredential {
+        username: "x".into(),
+        password: Sealed { sealed: "x".into(), updated_at: at(1), updated_by: Actor::System },
+    };
+    for number in 0..SOME {
+        let project = Project::new(organization, format!("p{number}"), at(1));
+        assert!(stores.projects.add(&project).await.unwrap());
+        let next = project.next(at(2), |project| {
+            project.registries.insert("registry.example".into(), credential());
+            project.retention = Retention { days: Some(1), runs: None };
+        });
+        stores.projects.update(&next).await.unwrap();
+        stores.projects.get(organization, project.id).await.unwrap();
+    }
+    stores.projects.by_name(organization, "p1").await.unwrap();
+    for after in [None, Some(ProjectId::new())] {
+        stores.projects.list(organization, after, 5).await.unwrap();
+        stores.projects.with_secrets(after, 5).await.unwrap();
+        stores.projects.with_retention(after, 5).await.unwrap();
+    }
+    stores.projects.delete(organization, ProjectId::new()).await.unwrap();
 }
