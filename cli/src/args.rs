@@ -89,6 +89,9 @@ pub enum Command {
     Projects(ProjectsArgs),
     Secrets(SecretsArgs),
     Workers(WorkersArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
+    Whoami(WhoamiArgs),
     Config(ConfigArgs),
     Completion(CompletionArgs),
     Version(VersionArgs),
@@ -120,6 +123,43 @@ pub struct UpArgs {
     #[arg(long, value_name = "FILE", env = "GANTRY_CONFIG", hide_env = true)]
     pub config: Option<PathBuf>,
 }
+
+/// Sign in to a server: the other commands go there from then on
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gantry login --url https://gantry.example.com --email ann@example.com
+  gantry login --url https://gantry.example.com --key <key.txt
+
+The password is asked for, or read from standard input where nobody types. It is kept nowhere: what is kept is a
+session, or the key, in login.json of the data directory, for you alone.")]
+pub struct LoginArgs {
+    /// With the password of this account; asked for if absent
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "key")]
+    pub email: Option<String>,
+    /// With an API key, read from standard input
+    #[arg(long)]
+    pub key: bool,
+    /// Where to work, by id, for who belongs to several
+    #[arg(long, value_name = "ORGANIZATION", conflicts_with = "key")]
+    pub organization: Option<String>,
+}
+
+/// Sign out: end the session, forget the key
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  gantry logout
+
+A key goes on working elsewhere: `DELETE /api/v1/keys/ID` ends it.")]
+pub struct LogoutArgs {}
+
+/// Show who you are to the server, and what you may do there
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  gantry whoami")]
+pub struct WhoamiArgs {}
 
 /// Show everything about a run
 #[derive(Debug, Args)]

@@ -6,6 +6,8 @@ mod completion;
 mod config;
 mod follow;
 mod log_view;
+mod login;
+mod logout;
 mod logs;
 mod projects;
 mod rerun;
@@ -16,6 +18,7 @@ mod show;
 mod summary;
 mod tests;
 mod version;
+mod whoami;
 mod workers;
 
 use std::process::ExitCode;
@@ -32,17 +35,20 @@ pub async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let output = global.output;
     match cli.command {
         Command::Up(args) => return Ok(Box::pin(crate::up::run(args)).await?),
-        Command::Run(args) => return run::run(&connect(global)?, output, &args).await,
-        Command::Runs(args) => runs::run(&connect(global)?, output, &args).await?,
-        Command::Show(args) => show::run(&connect(global)?, output, &args).await?,
-        Command::Logs(args) => logs::run(&connect(global)?, output, &args).await?,
-        Command::Cancel(args) => cancel::run(&connect(global)?, output, &args).await?,
-        Command::Rerun(args) => return rerun::run(&connect(global)?, output, &args).await,
-        Command::Artifacts(args) => artifacts::run(&connect(global)?, output, &args).await?,
-        Command::Tests(args) => tests::run(&connect(global)?, output, &args).await?,
-        Command::Projects(args) => projects::run(&connect(global)?, output, args.command).await?,
-        Command::Secrets(args) => secrets::run(&connect(global)?, output, args.command).await?,
-        Command::Workers(args) => workers::run(&connect(global)?, output, args.command).await?,
+        Command::Run(args) => return run::run(&*connect(global).await?, output, &args).await,
+        Command::Runs(args) => runs::run(&*connect(global).await?, output, &args).await?,
+        Command::Show(args) => show::run(&*connect(global).await?, output, &args).await?,
+        Command::Logs(args) => logs::run(&*connect(global).await?, output, &args).await?,
+        Command::Cancel(args) => cancel::run(&*connect(global).await?, output, &args).await?,
+        Command::Rerun(args) => return rerun::run(&*connect(global).await?, output, &args).await,
+        Command::Artifacts(args) => artifacts::run(&*connect(global).await?, output, &args).await?,
+        Command::Tests(args) => tests::run(&*connect(global).await?, output, &args).await?,
+        Command::Projects(args) => projects::run(&*connect(global).await?, output, args.command).await?,
+        Command::Secrets(args) => secrets::run(&*connect(global).await?, output, args.command).await?,
+        Command::Workers(args) => workers::run(&*connect(global).await?, output, args.command).await?,
+        Command::Login(args) => login::run(global, &args).await?,
+        Command::Logout(_) => logout::run().await?,
+        Command::Whoami(_) => whoami::run(&*connect(global).await?, output).await?,
         Command::Config(args) => match args.command {
             ConfigCommand::Check(args) => return config::check(output, &args),
         },

@@ -1,33 +1,70 @@
-//! Where the server is and what opens it: flags, then environment, then what `gantry up` left on this machine.
+//! Where the server is and what opens it: flags, then environment, then `gantry login`, then what `gantry up` left on this
+//! machine.
 
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use gantry_client::{ApiClient, Transport};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::GlobalArgs;
 use crate::data_dir::{self, Credentials};
 use crate::failure::Failure;
+use crate::login::{self, Login};
 
 const NEXT: &str = "Start Gantry with `gantry up` in another terminal, or set GANTRY_URL and GANTRY_API_KEY.";
 
+/// A client, and what keeps its credential good as long as a command lasts.
+pub struct Connection {
+    client: ApiClient,
+    _renewal: Option<AbortOnDropHandle<()>>,
+}
+
+impl Deref for Connection {
+    type Target = ApiClient;
+
+    fn deref(&self) -> &ApiClient {
+        &self.client
+    }
+}
+
 /// A client for the server that is meant.
-pub fn connect(global: &GlobalArgs) -> Result<ApiClient, Failure> {
-    let (url, key) = Sources::gather(global)?.choose()?;
-    let transport = Transport::http(&url).map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(ApiClient::new(transport, &key))
+pub async fn connect(global: &GlobalArgs) -> Result<Connection, Failure> {
+    let (url, credential) = Sources::gather(global)?.choose()?;
+    match credential {
+        Credential::Key(key) => Ok(Connection { client: client(&url, &key)?, _renewal: None }),
+        Credential::Session => {
+            let (client, renewal) = login::resume(&local_dir(), client(&url, "")?).await?;
+            Ok(Connection { client, _renewal: Some(renewal) })
+        }
+    }
+}
+
+/// A client for a server, with a credential.
+pub fn client(url: &str, credential: &str) -> Result<ApiClient, Failure> {
+    let transport = Transport::http(url).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(ApiClient::new(transport, credential))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Credential {
+    Key(String),
+    /// That of `gantry login`.
+    Session,
 }
 
 #[derive(Debug, Default)]
 struct Sources {
     url: Option<String>,
     key: Option<String>,
+    login: Option<Login>,
     local: Option<Credentials>,
 }
 
 impl Sources {
     fn gather(global: &GlobalArgs) -> Result<Self, Failure> {
-        let url = global.url.clone().or(variable("GANTRY_URL")?);
+        let url = server(global)?;
         let key = match &global.api_key_file {
             Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
                 Failure::usage(format!("The API key can't be read from {}: {error}", file.display()))
@@ -36,29 +73,51 @@ impl Sources {
         };
         let key = key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
         // What is damaged here does not matter to who brings everything along.
-        let local = match Credentials::load(&local_dir()) {
-            Err(error) if url.is_none() || key.is_none() => {
-                return Err(Failure::unavailable(format!("{error:#}")));
-            }
-            found => found.ok().flatten(),
+        let complete = url.is_some() && key.is_some();
+        let found = |error: anyhow::Error| {
+            if complete { Ok(None) } else { Err(Failure::unavailable(format!("{error:#}"))) }
         };
-        Ok(Self { url, key, local })
+        let login = Login::load(&local_dir()).or_else(found)?;
+        let local = Credentials::load(&local_dir()).or_else(|error| {
+            let complete = complete || login.is_some();
+            if complete { Ok(None) } else { Err(Failure::unavailable(format!("{error:#}"))) }
+        })?;
+        Ok(Self { url, key, login, local })
     }
 
-    /// The key of this machine's Gantry goes to no other server.
-    fn choose(self) -> Result<(String, String), Failure> {
-        match (self.url, self.key, self.local) {
-            (Some(url), Some(key), _) => Ok((url, key)),
-            (Some(url), None, Some(local)) if same_server(&url, &local.url) => Ok((url, local.api_key)),
-            (Some(url), None, _) => Err(Failure::unavailable(format!("There is no API key for {url}."))
-                .hint("Set GANTRY_API_KEY, or give --api-key-file.")),
-            (None, Some(key), Some(local)) => Ok((local.url, key)),
-            (None, None, Some(local)) => Ok((local.url, local.api_key)),
-            (None, _, None) => {
-                Err(Failure::unavailable("There is no Gantry on this machine yet.").hint(NEXT))
+    /// A credential goes to the server it is for, and to no other.
+    fn choose(self) -> Result<(String, Credential), Failure> {
+        let kept = |login: &Login| match &login.credential {
+            login::Kept::Key { key } => Credential::Key(key.clone()),
+            login::Kept::Session { .. } => Credential::Session,
+        };
+        match (self.url, self.key) {
+            (Some(url), Some(key)) => Ok((url, Credential::Key(key))),
+            (Some(url), None) => {
+                let login = self.login.filter(|login| same_server(&url, &login.url));
+                let local = self.local.filter(|local| same_server(&url, &local.url));
+                match (login, local) {
+                    (Some(login), _) => Ok((url, kept(&login))),
+                    (None, Some(local)) => Ok((url, Credential::Key(local.api_key))),
+                    (None, None) => Err(Failure::unavailable(format!("There are no credentials for {url}."))
+                        .hint("Sign in with `gantry login`, set GANTRY_API_KEY, or give --api-key-file.")),
+                }
+            }
+            (None, key) => {
+                let known = self.login.map(|login| (login.url.clone(), kept(&login)));
+                let known = known.or(self.local.map(|local| (local.url, Credential::Key(local.api_key))));
+                let (url, found) = known.ok_or_else(|| {
+                    Failure::unavailable("There is no Gantry on this machine yet.").hint(NEXT)
+                })?;
+                Ok((url, key.map_or(found, Credential::Key)))
             }
         }
     }
+}
+
+/// The server that was named, if one was.
+pub fn server(global: &GlobalArgs) -> Result<Option<String>, Failure> {
+    Ok(global.url.clone().or(variable("GANTRY_URL")?))
 }
 
 /// What to do when nobody answers.
@@ -78,7 +137,8 @@ fn variable(name: &str) -> Result<Option<String>, Failure> {
         .map_err(|_| Failure::usage(format!("{name} is not text")))
 }
 
-fn local_dir() -> PathBuf {
+/// Where credentials are kept.
+pub fn local_dir() -> PathBuf {
     std::env::var_os("GANTRY_DATA_DIR")
         .filter(|dir| !dir.is_empty())
         .map_or_else(data_dir::default, PathBuf::from)
@@ -93,12 +153,16 @@ mod tests {
         Some(Credentials { url, email, api_key })
     }
 
-    fn choose(url: Option<&str>, key: Option<&str>, local: Option<Credentials>) -> Option<(String, String)> {
-        Sources { url: url.map(Into::into), key: key.map(Into::into), local }.choose().ok()
+    fn choose(
+        url: Option<&str>,
+        key: Option<&str>,
+        local: Option<Credentials>,
+    ) -> Option<(String, Credential)> {
+        Sources { url: url.map(Into::into), key: key.map(Into::into), login: None, local }.choose().ok()
     }
 
-    fn pair(url: &str, key: &str) -> Option<(String, String)> {
-        Some((url.into(), key.into()))
+    fn pair(url: &str, key: &str) -> Option<(String, Credential)> {
+        Some((url.into(), Credential::Key(key.into())))
     }
 
     #[test]
@@ -114,5 +178,19 @@ mod tests {
         assert_eq!(choose(Some("https://g"), None, local()), None);
         let here = "http://127.0.0.1:8080/";
         assert_eq!(choose(Some(here), None, local()), pair(here, "local-key"));
+    }
+
+    #[test]
+    fn who_signed_in_works_there_unless_another_server_is_named() {
+        let login = Login { url: "https://g".into(), credential: login::Kept::Key { key: "theirs".into() } };
+        let choose = |url: Option<&str>| {
+            let sources =
+                Sources { url: url.map(Into::into), key: None, login: Some(login.clone()), local: local() };
+            sources.choose().ok()
+        };
+        assert_eq!(choose(None), pair("https://g", "theirs"));
+        assert_eq!(choose(Some("https://g/")), pair("https://g/", "theirs"));
+        assert_eq!(choose(Some("http://127.0.0.1:8080")), pair("http://127.0.0.1:8080", "local-key"));
+        assert_eq!(choose(Some("https://evil")), None);
     }
 }

@@ -46,7 +46,7 @@ impl Credentials {
     }
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut part = path.to_owned().into_os_string();
     part.push(".part");
     let _ = fs::remove_file(&part);

@@ -6,6 +6,7 @@ mod commands;
 mod connection;
 mod data_dir;
 mod failure;
+mod login;
 mod run_name;
 mod terminal;
 pub mod up;

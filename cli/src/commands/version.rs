@@ -13,7 +13,7 @@ const OWN: &str = env!("CARGO_PKG_VERSION");
 const WAIT: Duration = Duration::from_secs(3);
 
 pub async fn run(global: &GlobalArgs) -> Result<(), Failure> {
-    let client = connect(global).ok();
+    let client = connect(global).await.ok();
     let server = match &client {
         Some(client) => tokio::time::timeout(WAIT, client.version()).await.ok().and_then(Result::ok),
         None => None,

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -52,7 +53,7 @@ impl ByteRange {
 #[derive(Clone)]
 pub(crate) struct Caller {
     transport: Transport,
-    authorization: HeaderValue,
+    authorization: Arc<RwLock<HeaderValue>>,
 }
 
 impl std::fmt::Debug for Caller {
@@ -64,10 +65,12 @@ impl std::fmt::Debug for Caller {
 impl Caller {
     /// A credential that cannot be a header is sent as none, and refused by the server.
     pub(crate) fn new(transport: Transport, credential: &str) -> Self {
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", credential.trim()))
-            .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
-        authorization.set_sensitive(true);
-        Self { transport, authorization }
+        Self { transport, authorization: Arc::new(RwLock::new(bearer(credential))) }
+    }
+
+    /// Another credential from now on, in every clone.
+    pub(crate) fn present(&self, credential: &str) {
+        *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = bearer(credential);
     }
 
     pub(crate) fn transport(&self) -> &Transport {
@@ -85,7 +88,8 @@ impl Caller {
             Err(_) => Some(ClientError::protocol(None, format!("{path:?} cannot be requested"))),
         };
         let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, self.authorization.clone());
+        let authorization = self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone();
+        headers.insert(AUTHORIZATION, authorization);
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("gantry/", env!("CARGO_PKG_VERSION"))));
         Call { transport: &self.transport, request, problem, timeout: Some(CALL_TIMEOUT) }
     }
@@ -97,6 +101,13 @@ impl Caller {
     pub(crate) fn post(&self, path: &str) -> Call<'_> {
         self.call(Method::POST, path)
     }
+}
+
+fn bearer(credential: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", credential.trim()))
+        .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    value.set_sensitive(true);
+    value
 }
 
 /// A request under construction.

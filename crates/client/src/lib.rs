@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod follow;
 mod health;
+mod identity;
 mod projects;
 mod query;
 mod retry;
