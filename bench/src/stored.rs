@@ -9,7 +9,7 @@ use gantry_domain::attempt::{Attempt, Outcome};
 use gantry_domain::id::{OrganizationId, RunId, WorkerId};
 use gantry_domain::reason::{Reason, ReasonCode};
 use gantry_domain::run::{Actor, Run, RunState, Trigger, TriggerKind, Verdict};
-use gantry_domain::spec::{Pool, Priority, Resources, RetryPolicy, RunSpec};
+use gantry_domain::spec::{Network, Pool, Priority, Resources, RetryPolicy, RunSpec};
 use gantry_domain::time::{Clock as _, SystemClock, Timestamp};
 use gantry_store::sqlite::{self, SqliteOptions};
 use gantry_tests::Installation;
@@ -39,6 +39,7 @@ pub fn spec(n: u64) -> RunSpec {
         retries: RetryPolicy::default(),
         at_most_once: false,
         resources: Resources::default(),
+        network: Network::default(),
         artifacts: vec![],
         workdir: None,
     }

@@ -367,6 +367,7 @@ fn spec(grant: &Grant, lease: &Lease, slot: u32, trace: Option<&TraceContext>) -
         folder: grant.folder.clone(),
         environment,
         resources: grant.resources,
+        network: grant.network,
         slot,
         workdir: grant.workdir.as_ref().map(PathBuf::from),
         trace_id: trace.map(|trace| trace.trace_id().to_owned()),

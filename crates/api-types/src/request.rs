@@ -122,6 +122,7 @@ impl CreateRun {
             retries: self.retries.map(Retries::into_domain).unwrap_or_default(),
             at_most_once: self.at_most_once.unwrap_or(false),
             resources,
+            network: domain::Network::default(),
             artifacts: self.artifacts.unwrap_or(defaults),
             workdir: self.workdir,
         })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use gantry_domain::attempt::Observation as DomainObservation;
 use gantry_domain::id::{ClaimId, DispatchId, InstallationId, OrganizationId, RunId, WorkerId};
 use gantry_domain::run::LeaseToken;
-use gantry_domain::spec::{Pool, Resources};
+use gantry_domain::spec::{Network, Pool, Resources};
 use gantry_domain::worker::ExecutorKind;
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +121,9 @@ pub struct Grant {
     /// Values to mask wherever they appear in the output.
     pub masked: Vec<String>,
     pub resources: Resources,
+    /// An older producer does not say, and knows only the one.
+    #[serde(default)]
+    pub network: Network,
     pub timeout_seconds: u32,
     /// On collecting and uploading artifacts.
     pub collect_timeout_seconds: u32,

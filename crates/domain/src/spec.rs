@@ -33,6 +33,8 @@ pub struct RunSpec {
     /// Never started again once its start was acknowledged.
     pub at_most_once: bool,
     pub resources: Resources,
+    #[serde(default)]
+    pub network: Network,
     /// Paths and globs to collect, relative to the working directory or absolute.
     pub artifacts: Vec<String>,
     /// Host directory; `process` executor only.
@@ -192,6 +194,16 @@ impl Default for Resources {
     fn default() -> Self {
         Self { cpu_millis: 2000, memory_mb: 2048, pids: 512 }
     }
+}
+
+/// What a run may talk to; never anything of Gantry's or of another run's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    #[default]
+    Outside,
+    /// Only itself.
+    None,
 }
 
 /// One field that cannot be accepted, by JSON pointer into the request.
@@ -392,6 +404,7 @@ mod tests {
             retries: RetryPolicy::default(),
             at_most_once: false,
             resources: Resources::default(),
+            network: Network::default(),
             artifacts: vec![],
             workdir: None,
         }

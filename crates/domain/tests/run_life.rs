@@ -32,6 +32,7 @@ fn pending(change: impl FnOnce(&mut RunSpec)) -> Run {
         retries: RetryPolicy::default(),
         at_most_once: false,
         resources: Resources::default(),
+        network: Network::default(),
         artifacts: vec![],
         workdir: None,
     };

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use gantry_domain::id::{InstallationId, OrganizationId, RunId, WorkerId};
 use gantry_domain::log::LogStream;
-use gantry_domain::spec::Resources;
+use gantry_domain::spec::{Network, Resources};
 use gantry_domain::worker::ExecutorKind;
 
 /// Names one attempt on an engine or host that other attempts, workers and installations share.
@@ -48,6 +48,7 @@ pub struct AttemptSpec {
     /// The whole environment the command gets from Gantry, secrets included.
     pub environment: BTreeMap<String, String>,
     pub resources: Resources,
+    pub network: Network,
     /// Which of the worker's slots this attempt occupies; slots own networks.
     pub slot: u32,
     /// Host directory to run in; `process` only.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::models::{ContainerInspectResponse, HostConfig};
 use docker_support::*;
 use gantry_domain::id::WorkerId;
-use gantry_domain::spec::Resources;
+use gantry_domain::spec::{Network, Resources};
 use gantry_executor::docker::{DockerOptions, NetworkOptions};
 use gantry_executor::{AttemptSpec, Executor, Owner};
 use proptest::prelude::*;
@@ -225,6 +225,21 @@ async fn each_slot_has_a_network_of_its_own_that_is_made_once() {
     })
     .await;
     assert_eq!(networks_of(owner).await.len(), 0, "closing removes them");
+}
+
+#[tokio::test]
+async fn a_run_without_network_has_only_itself() {
+    with(with_networks(), async |docker| {
+        let mut spec =
+            shell("ls /sys/class/net; tail -n +2 /proc/net/route; nc -w 2 192.0.2.1 80 </dev/null");
+        assert_eq!(run_once(&docker, &spec).await.unwrap().stdout().lines().next(), Some("eth0"));
+        spec.key.attempt = 2;
+        spec.network = Network::None;
+        let ran = run_once(&docker, &spec).await.unwrap();
+        assert_eq!((ran.stdout().as_str(), ran.code()), ("lo\n", 1), "{ran:?}");
+        assert!(ran.stderr().contains("unreachable"), "{ran:?}");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -79,6 +79,7 @@ fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
         command: spec.command.clone(),
         folder: spec.folder.clone(),
         workdir: spec.workdir.clone(),
+        network: spec.network,
         environment,
         masked,
         resources: spec.resources,

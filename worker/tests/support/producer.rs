@@ -13,7 +13,7 @@ use gantry_api_types::worker::{
 use gantry_domain::id::{ClaimId, DispatchId, InstallationId, OrganizationId, RunId, WorkerId};
 use gantry_domain::log::{LogChunk, LogStream};
 use gantry_domain::run::LeaseToken;
-use gantry_domain::spec::Resources;
+use gantry_domain::spec::{Network, Resources};
 use gantry_executor::TarStream;
 use gantry_executor::fake::{FakeExecutor, Gate};
 use gantry_worker::{Producer, ProducerError};
@@ -355,6 +355,7 @@ impl Producer for ScriptedProducer {
                 command: Some(record.work.command.clone()),
                 folder: None,
                 workdir: None,
+                network: Network::default(),
                 environment: BTreeMap::new(),
                 masked: record.work.masked.clone(),
                 resources: Resources::default(),

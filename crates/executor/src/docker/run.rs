@@ -9,6 +9,7 @@ use bollard::query_parameters::{
 };
 use futures::FutureExt;
 use futures::stream::StreamExt;
+use gantry_domain::spec::Network;
 use tracing::Instrument as _;
 
 use super::attempts::{Ended, Phase};
@@ -34,7 +35,10 @@ impl DockerExecutor {
         let image = create::image_of(spec)?;
         let program = create::argv(spec)?.into_iter().next().unwrap_or_default();
         self.attempts.begin(spec.key, spec.slot, program)?;
-        let network = self.networks.of_slot(&self.engine, spec.slot).await?;
+        let network = match spec.network {
+            Network::Outside => self.networks.of_slot(&self.engine, spec.slot).await?,
+            Network::None => "none".to_owned(),
+        };
         let body = create::container(spec, image, &network, &self.options, self.engine.cpus)?;
         // Creating says whether the image is there: asking first would be one more call for every run.
         let creating = || tracing::debug_span!("create", run.id = %spec.key.run, org.id = %spec.organization);

@@ -25,6 +25,7 @@ fn spec() -> AttemptSpec {
         environment: std::collections::BTreeMap::new(),
         resources: gantry_domain::spec::Resources::default(),
         slot: 0,
+        network: gantry_domain::spec::Network::Outside,
         workdir: None,
         trace_id: None,
     }

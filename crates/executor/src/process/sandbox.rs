@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gantry_domain::spec::Network;
+
 use crate::process::proc_tree;
 use crate::process::protocol::Job;
 use crate::process::running::Running;
@@ -88,6 +90,13 @@ pub(super) async fn validate(attempt: &AttemptSpec) -> Result<(), ExecutorError>
     };
     if command.first().is_none_or(String::is_empty) {
         return Err(ExecutorError::BadCommand("the command is empty".to_owned()));
+    }
+    if attempt.network == Network::None {
+        return Err(ExecutorError::Unsupported(
+            "`network: none` cannot be kept by the process executor, whose commands have the host's network: \
+             use the docker executor"
+                .to_owned(),
+        ));
     }
     let variables = attempt.environment.iter().flat_map(|(name, value)| [name, value]);
     if command.iter().chain(variables).any(|text| text.contains('\0')) {

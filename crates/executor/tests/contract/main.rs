@@ -21,7 +21,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use gantry_domain::id::{OrganizationId, RunId};
 use gantry_domain::log::LogStream;
-use gantry_domain::spec::Resources;
+use gantry_domain::spec::{Network, Resources};
 use gantry_executor::{AttemptKey, AttemptSpec, Executor, Exit, OutputStream, Progress};
 
 /// What a command of the suite does; each backend says how.
@@ -147,6 +147,7 @@ fn spec(backend: &impl Backend, act: &Act) -> AttemptSpec {
         environment: BTreeMap::new(),
         resources: Resources { cpu_millis: 1000, memory_mb: 256, pids: 64 },
         slot: 0,
+        network: Network::Outside,
         workdir: None,
         trace_id: None,
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use gantry_domain::id::{InstallationId, OrganizationId, RunId, WorkerId};
 use gantry_domain::log::LogStream;
-use gantry_domain::spec::Resources;
+use gantry_domain::spec::{Network, Resources};
 use gantry_executor::docker::{DEFAULT_HOST, DockerExecutor, DockerOptions, NetworkOptions};
 use gantry_executor::{AttemptKey, AttemptSpec, Executor, ExecutorError, Exit, Owner, Progress};
 
@@ -61,6 +61,7 @@ pub fn spec(command: &[&str]) -> AttemptSpec {
         environment: BTreeMap::new(),
         resources: Resources { cpu_millis: 1000, memory_mb: 64, pids: 64 },
         slot: 0,
+        network: Network::Outside,
         workdir: None,
         trace_id: None,
     }

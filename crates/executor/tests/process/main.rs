@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use gantry_domain::id::{InstallationId, OrganizationId, RunId, WorkerId};
 use gantry_domain::log::LogStream;
-use gantry_domain::spec::Resources;
+use gantry_domain::spec::{Network, Resources};
 use gantry_executor::process::{ProcessExecutor, ProcessOptions, ShimProgram};
 use gantry_executor::{
     AttemptKey, AttemptSpec, Executor, ExecutorError, Exit, OutputStream, Owner, Progress,
@@ -110,6 +110,7 @@ fn command(words: &[&str]) -> AttemptSpec {
         environment: BTreeMap::new(),
         resources: Resources { cpu_millis: 1000, memory_mb: 512, pids: 64 },
         slot: 0,
+        network: Network::Outside,
         workdir: None,
         trace_id: None,
     }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use gantry_domain::spec::Network;
 use gantry_executor::{Executor, ExecutorError};
 
 use crate::{Host, Lines, command, shell, soon};
@@ -88,6 +89,16 @@ async fn an_image_is_not_used_and_without_a_command_there_is_nothing_to_run() {
     spec.command = None;
     let refused = host.start(&spec).await.err();
     assert!(matches!(&refused, Some(ExecutorError::Unsupported(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_may_talk_to_nobody_does_not_run_on_the_host() {
+    let host = Host::new();
+    let mut spec = shell("true");
+    spec.network = Network::None;
+    let refused = host.start(&spec).await.err();
+    let told = matches!(&refused, Some(ExecutorError::Unsupported(text)) if text.contains("`network: none`"));
+    assert!(told, "{refused:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use gantry_domain::id::{DispatchId, OrganizationId};
 use gantry_domain::run::{Hold, RunState};
-use gantry_domain::spec::{Priority, RetryOn};
+use gantry_domain::spec::{Network, Priority, RetryOn};
 
 use super::fixtures::*;
 use crate::{Accepted, Idempotency, ListFilter, NewRun, Stores};
@@ -30,6 +30,7 @@ pub async fn a_run_is_stored_as_accepted(stores: Stores) {
         spec.priority = Priority::High;
         spec.retries.on.insert(RetryOn::Unstable);
         spec.at_most_once = true;
+        spec.network = Network::None;
         spec.artifacts.push("junit.xml".into());
         spec.workdir = Some("/srv".into());
     });

@@ -8,7 +8,7 @@ use gantry_domain::id::{ClaimId, DispatchId, KeyId, OrganizationId, RunId, Worke
 use gantry_domain::run::{
     Actor, AttemptReport, Claimed, Lease, LeaseToken, Run, RunState, Trigger, TriggerKind,
 };
-use gantry_domain::spec::{Pool, Priority, Resources, RetryPolicy, RunSpec};
+use gantry_domain::spec::{Network, Pool, Priority, Resources, RetryPolicy, RunSpec};
 use gantry_domain::time::Timestamp;
 
 use crate::{Accepted, Durability, NewRun, Stores, Transition};
@@ -39,6 +39,7 @@ pub fn spec() -> RunSpec {
         retries: RetryPolicy::default(),
         at_most_once: false,
         resources: Resources::default(),
+        network: Network::default(),
         artifacts: vec![],
         workdir: None,
     }

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use gantry_domain::spec::{Pool, Priority, Resources, RetryOn, RetryPolicy, RunSpec};
+use gantry_domain::spec::{Network, Pool, Priority, Resources, RetryOn, RetryPolicy, RunSpec};
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
@@ -35,6 +35,8 @@ pub(super) struct SpecRecord {
     #[serde(default, skip_serializing_if = "is_default")]
     at_most_once: bool,
     resources: ResourcesRecord,
+    #[serde(default, skip_serializing_if = "is_default")]
+    network: Network,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     artifacts: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +87,7 @@ impl From<&RunSpec> for SpecRecord {
                 memory_mb: spec.resources.memory_mb,
                 pids: spec.resources.pids,
             },
+            network: spec.network,
             artifacts: spec.artifacts,
             workdir: spec.workdir,
         }
@@ -119,6 +122,7 @@ impl From<SpecRecord> for RunSpec {
                 memory_mb: record.resources.memory_mb,
                 pids: record.resources.pids,
             },
+            network: record.network,
             artifacts: record.artifacts,
             workdir: record.workdir,
         }
