@@ -14,7 +14,7 @@ use crate::config::WorkerConfig;
 use crate::consumer::consume;
 use crate::contact::Contact;
 use crate::disk::{DiskState, measure, watch_disk};
-use crate::engine::{Engine, watch_engine};
+use crate::engine::{Engine, first_look, watch_engine};
 use crate::heartbeat::{beat, listen, register};
 use crate::lease::Leases;
 use crate::leftovers::remove_leftovers;
@@ -102,9 +102,12 @@ async fn serve(shared: &Arc<Shared>, background: &mut JoinSet<()>) {
     background.spawn(beat(Arc::clone(shared), period));
     background.spawn(listen(Arc::clone(shared)));
     background.spawn(remove_leftovers(Arc::clone(shared)));
-    background.spawn(watch_engine(Arc::clone(shared)));
+    let work = async {
+        first_look(shared).await;
+        tokio::join!(watch_engine(Arc::clone(shared)), consume(shared));
+    };
     tokio::select! {
-        () = consume(shared) => {}
+        () = work => {}
         _ = background.join_next() => {}
     }
 }
