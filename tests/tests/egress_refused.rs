@@ -55,8 +55,12 @@ fn readiness(at: &str) -> (bool, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_an_engine_that_filters_nothing_no_run_is_claimed() {
     let mut engine = PrivateEngine::start().unwrap();
-    let plan = Plan { executor: "docker", ..Plan::over(Addresses::private()).of(1, 0).patient() }
-        .workers_with("DOCKER_HOST", &engine.host());
+    let plan = Plan::over(Addresses::private())
+        .of(1, 0)
+        .patient()
+        .with_docker()
+        .workers_with("DOCKER_HOST", &engine.host())
+        .workers_with("GANTRY_ALLOW_UNVERIFIED_EGRESS", "false");
     let mut cluster = Cluster::start(plan).await.unwrap();
     let client = cluster.client();
     let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

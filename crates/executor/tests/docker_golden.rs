@@ -196,7 +196,7 @@ fn values(
 }
 
 fn fill(golden: Value, values: &BTreeMap<&str, Value>) -> Value {
-    let filled = match golden {
+    match golden {
         Value::Object(fields) => fields
             .into_iter()
             .map(|(name, value)| (name, fill(value, values)))
@@ -204,8 +204,7 @@ fn fill(golden: Value, values: &BTreeMap<&str, Value>) -> Value {
             .collect(),
         Value::String(text) => values.get(text.as_str()).cloned().unwrap_or(Value::String(text)),
         other => other,
-    };
-    filled
+    }
 }
 
 #[tokio::test]
