@@ -102,12 +102,10 @@ async fn serve(shared: &Arc<Shared>, background: &mut JoinSet<()>) {
     background.spawn(beat(Arc::clone(shared), period));
     background.spawn(listen(Arc::clone(shared)));
     background.spawn(remove_leftovers(Arc::clone(shared)));
-    let work = async {
-        first_look(shared).await;
-        tokio::join!(watch_engine(Arc::clone(shared)), consume(shared));
-    };
+    Box::pin(first_look(shared)).await;
+    background.spawn(watch_engine(Arc::clone(shared)));
     tokio::select! {
-        () = work => {}
+        () = consume(shared) => {}
         _ = background.join_next() => {}
     }
 }
