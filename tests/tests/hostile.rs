@@ -208,7 +208,8 @@ async fn an_engine_does_not_outlive_its_filter() {
     let chains = [["iptables", "FORWARD"], ["iptables", "GANTRY-EGRESS"], ["ip6tables", "GANTRY-INPUT"]];
     for [tables, chain] in chains {
         let (flushed, said) = near.on_the_machine(&[tables, "-w", "-t", "mangle", "-F", chain]).unwrap();
-        assert!(flushed && !near.is_filtered().unwrap(), "{tables} {chain}: {said}");
+        // It may be restored at once: the engine may still be at the one before.
+        assert!(flushed, "{tables} {chain}: {said}");
         eventually("the filter restored", || async { near.is_filtered().unwrap().then_some(()) }).await;
     }
     assert!(near.log().contains("restoring it") && near.engine_answers(), "{}", near.log());
