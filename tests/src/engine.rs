@@ -18,6 +18,7 @@ const IMAGE: &str = "busybox:1.36";
 /// One engine; it and its data go when it is dropped.
 pub struct PrivateEngine {
     dir: TempDir,
+    label: Option<&'static str>,
     child: Option<Child>,
 }
 
@@ -26,16 +27,23 @@ impl PrivateEngine {
     pub fn start() -> anyhow::Result<Self> {
         // A socket's path has some hundred characters at most.
         let dir = tempfile::Builder::new().prefix("gantry-engine-").tempdir_in("/tmp")?;
-        let mut engine = Self { dir, child: None };
+        let mut engine = Self { dir, label: None, child: None };
         engine.restart()?;
         engine.take_over_image()?;
         Ok(engine)
     }
 
+    /// Another engine in the place of this one, which describes itself by this label.
+    pub fn replace(&mut self, label: Option<&'static str>) -> anyhow::Result<()> {
+        self.stop();
+        self.label = label;
+        self.restart()
+    }
+
     /// One whose disk has this many MiB, in memory.
     pub fn with_disk(mib: u32) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("gantry-engine-").tempdir_in("/tmp")?;
-        let mut engine = Self { dir, child: None };
+        let mut engine = Self { dir, label: None, child: None };
         let data = engine.path("data");
         std::fs::create_dir(&data)?;
         let mounted = Command::new("mount")
@@ -78,6 +86,7 @@ impl PrivateEngine {
             .arg(self.path("exec"))
             .arg("--pidfile")
             .arg(self.path("pid"))
+            .args(self.label.map(|label| format!("--label={label}")))
             .args(["--bridge=none", "--iptables=false", "--log-level=warn"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -143,6 +152,11 @@ impl PrivateEngine {
         {
             let _ = self.docker(["rm", "-f"].into_iter().chain(containers.iter().map(String::as_str)));
         }
+        self.stop();
+    }
+
+    /// An orderly end.
+    fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         if let Some(pid) = Pid::from_raw(child.id() as i32) {
             let _ = kill_process(pid, Signal::TERM);

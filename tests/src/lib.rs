@@ -9,6 +9,7 @@ pub mod collector;
 mod engine;
 pub mod faults;
 mod installation;
+pub mod neighbourhood;
 pub mod one_trace;
 pub mod proxy;
 pub mod registry;

@@ -1,4 +1,4 @@
-//! Whether the engine answers. A worker whose engine is gone would take run after run and fail each at once, faster than any
+//! Whether the engine answers, and is one that runs may be carried out on. A worker whose engine is gone would take run after run and fail each at once, faster than any
 //! healthy worker finishes one; so it takes none until the engine answers again, and says so.
 
 use std::sync::Arc;
@@ -62,28 +62,40 @@ impl Engine {
     }
 }
 
-/// Looks now, every period and whenever it is suspected, until it is dropped.
+/// Looks every period and whenever it is suspected, until it is dropped. The first look is [`first_look`]'s.
 pub(crate) async fn watch_engine(shared: Arc<Shared>) {
     let engine = &shared.engine;
-    let mut down = false;
+    let mut down = !engine.answers();
     loop {
-        let asked_at = engine.suspicions.load(Ordering::SeqCst);
-        let found = match tokio::time::timeout(ANSWER_BOUND, shared.executor.check()).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("the engine did not answer within {} s", ANSWER_BOUND.as_secs())),
-        };
-        if found.is_some() != down {
-            down = found.is_some();
-            match &found {
-                Some(trouble) => tracing::warn!(trouble, "taking no runs"),
-                None => tracing::info!("the engine answers again: taking runs"),
-            }
-        }
-        engine.learned(asked_at, found);
         tokio::select! {
             () = tokio::time::sleep(if down { WHILE_DOWN } else { PERIOD }) => {}
             () = engine.suspected.notified(), if !down => {}
         }
+        down = look(&shared, down).await;
     }
+}
+
+/// What is there before the first run is taken.
+pub(crate) async fn first_look(shared: &Shared) {
+    look(shared, false).await;
+}
+
+/// Whether no runs can be taken now.
+async fn look(shared: &Shared, was_down: bool) -> bool {
+    let engine = &shared.engine;
+    let asked_at = engine.suspicions.load(Ordering::SeqCst);
+    let found = match tokio::time::timeout(ANSWER_BOUND, shared.executor.check()).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("the engine did not answer within {} s", ANSWER_BOUND.as_secs())),
+    };
+    let down = found.is_some();
+    if down != was_down {
+        match &found {
+            Some(trouble) => tracing::warn!(trouble, "taking no runs"),
+            None => tracing::info!("the engine can be used again: taking runs"),
+        }
+    }
+    engine.learned(asked_at, found);
+    down
 }

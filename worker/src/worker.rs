@@ -14,7 +14,7 @@ use crate::config::WorkerConfig;
 use crate::consumer::consume;
 use crate::contact::Contact;
 use crate::disk::{DiskState, measure, watch_disk};
-use crate::engine::{Engine, watch_engine};
+use crate::engine::{Engine, first_look, watch_engine};
 use crate::heartbeat::{beat, listen, register};
 use crate::lease::Leases;
 use crate::leftovers::remove_leftovers;
@@ -102,6 +102,7 @@ async fn serve(shared: &Arc<Shared>, background: &mut JoinSet<()>) {
     background.spawn(beat(Arc::clone(shared), period));
     background.spawn(listen(Arc::clone(shared)));
     background.spawn(remove_leftovers(Arc::clone(shared)));
+    Box::pin(first_look(shared)).await;
     background.spawn(watch_engine(Arc::clone(shared)));
     tokio::select! {
         () = consume(shared) => {}

@@ -1,138 +1,16 @@
-//! A container gets what Gantry decided and nothing else, whatever its run asks for.
+//! What a run finds when it looks around in its container, and whom it meets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod docker_support;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use bollard::models::{ContainerInspectResponse, HostConfig};
 use docker_support::*;
 use gantry_domain::id::WorkerId;
-use gantry_domain::spec::{Network, Resources};
+use gantry_domain::spec::Network;
 use gantry_executor::docker::{DockerOptions, NetworkOptions};
-use gantry_executor::{AttemptSpec, Executor, Owner};
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
-
-const SECRET: &str = "s3cr3t-never-in-metadata";
-
-fn any_spec() -> impl Strategy<Value = AttemptSpec> {
-    let word = prop_oneof![
-        "[^\u{0}]{0,20}",
-        Just("--privileged".to_owned()),
-        Just("--pid=host".to_owned()),
-        Just("-v/:/host".to_owned()),
-        Just("\n\"}],\"Privileged\":true".to_owned()),
-    ];
-    let name = "[A-Z_][A-Z0-9_]{0,10}";
-    (
-        prop::option::of(prop::collection::vec(word.clone(), 0..4)),
-        prop::option::of(word.clone()),
-        prop::collection::btree_map(name, word, 0..5),
-        (10_u32..500_000, 16_u32..1_000_000, 8_u32..40_000, any::<u32>()),
-    )
-        .prop_map(|(arguments, folder, mut environment, (cpu_millis, memory_mb, pids, attempt))| {
-            environment.insert("SECRET".to_owned(), SECRET.to_owned());
-            let mut made = spec(&["program"]);
-            made.command = arguments.map(|words| [vec!["program".to_owned()], words].concat());
-            made.folder = folder;
-            made.environment = environment;
-            made.resources = Resources { cpu_millis, memory_mb, pids };
-            made.key.attempt = attempt;
-            made
-        })
-}
-
-#[tokio::test]
-async fn whatever_is_asked_for_the_container_is_the_same() {
-    let mut options = options();
-    options.resource_caps = Some(Resources { cpu_millis: 4_000, memory_mb: 8_192, pids: 4_096 });
-    let owner = options.owner;
-    with(options, async |docker| {
-        let mut runner = TestRunner::default();
-        for _ in 0..60 {
-            let spec = any_spec().new_tree(&mut runner).unwrap().current();
-            docker.prepare(&spec, &Lines::default()).await.unwrap();
-            let made = engine().inspect_container(&container_name(&spec), None).await.unwrap();
-            docker.destroy(spec.key).await.unwrap();
-            assert_golden(&made, &spec, owner);
-        }
-    })
-    .await;
-}
-
-fn assert_golden(made: &ContainerInspectResponse, spec: &AttemptSpec, owner: Owner) {
-    let host = made.host_config.clone().unwrap();
-    let empty = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
-    let blank = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
-    assert_eq!(host.privileged, Some(false));
-    assert_eq!(host.cap_drop.as_deref(), Some(&["ALL".to_owned()][..]));
-    assert!(empty(&host.cap_add) && empty(&host.group_add));
-    assert_eq!(host.security_opt.as_deref(), Some(&["no-new-privileges:true".to_owned()][..]));
-    assert!(
-        empty(&host.binds) && empty(&host.volumes_from) && host.mounts.as_ref().is_none_or(Vec::is_empty)
-    );
-    assert!(made.mounts.as_ref().is_none_or(Vec::is_empty));
-    assert!(host.devices.as_ref().is_none_or(Vec::is_empty) && empty(&host.device_cgroup_rules));
-    assert!(host.device_requests.as_ref().is_none_or(Vec::is_empty));
-    assert!(
-        blank(&host.pid_mode)
-            && blank(&host.uts_mode)
-            && blank(&host.userns_mode)
-            && blank(&host.cgroup_parent)
-    );
-    assert_eq!(host.ipc_mode.as_deref(), Some("private"));
-    assert_eq!(host.network_mode.as_deref(), Some("none"));
-    assert!(host.port_bindings.as_ref().is_none_or(HashMap::is_empty) && empty(&host.links));
-    assert!(host.sysctls.as_ref().is_none_or(HashMap::is_empty) && empty(&host.extra_hosts));
-    assert_ne!(host.oom_kill_disable, Some(true));
-    assert_eq!(host.log_config.as_ref().unwrap().typ.as_deref(), Some("none"));
-    assert!(host.masked_paths.as_ref().is_some_and(|paths| paths.contains(&"/proc/kcore".to_owned())));
-    assert!(host.readonly_paths.as_ref().is_some_and(|paths| paths.contains(&"/proc/sys".to_owned())));
-    assert_limits(&host, spec);
-
-    let config = made.config.as_ref().unwrap();
-    let labels: BTreeMap<_, _> = config.labels.clone().unwrap_or_default().into_iter().collect();
-    let expected = BTreeMap::from(
-        [
-            ("gantry.installation", owner.installation.to_string()),
-            ("gantry.worker", owner.worker.to_string()),
-            ("gantry.organization", spec.organization.to_string()),
-            ("gantry.run", spec.key.run.to_string()),
-            ("gantry.attempt", spec.key.attempt.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
-    assert_eq!(labels, expected);
-    assert_eq!(made.name.as_deref(), Some(format!("/{}", container_name(spec)).as_str()));
-    assert_eq!((config.tty, config.open_stdin), (Some(false), Some(false)));
-    let program = if spec.command.is_some() { "program" } else { "/bin/sh" };
-    assert_eq!(config.entrypoint.as_deref(), Some(&[program.to_owned()][..]));
-    if let Some(command) = &spec.command {
-        assert_eq!(config.cmd.clone().unwrap_or_default(), command[1..]);
-    }
-    let environment = config.env.clone().unwrap_or_default();
-    for (name, value) in &spec.environment {
-        assert!(environment.contains(&format!("{name}={value}")), "{name}");
-    }
-    // The values are in the environment, and nowhere else.
-    let mut rest = made.clone();
-    rest.config.as_mut().unwrap().env = None;
-    assert!(!format!("{rest:?}").contains(SECRET));
-}
-
-fn assert_limits(host: &HostConfig, spec: &AttemptSpec) {
-    let memory = i64::from(spec.resources.memory_mb.min(8_192)) << 20;
-    assert_eq!((host.memory, host.memory_swap), (Some(memory), Some(memory)));
-    assert_eq!(host.pids_limit, Some(i64::from(spec.resources.pids.min(4_096))));
-    let cpus = host.nano_cpus.unwrap();
-    assert!(cpus > 0 && cpus <= i64::from(spec.resources.cpu_millis.min(4_000)) * 1_000_000);
-    assert_eq!(host.shm_size, Some(64 << 20));
-    let files = &host.ulimits.as_ref().unwrap()[0];
-    assert_eq!((files.name.as_deref(), files.soft), (Some("nofile"), files.hard));
-}
+use gantry_executor::{Executor, Owner};
 
 #[tokio::test]
 async fn inside_there_are_no_privileges_and_no_host() {

@@ -27,6 +27,8 @@ pub struct ServiceConfig {
     pub name: String,
     pub executor: ExecutorChoice,
     pub docker_host: String,
+    /// Takes runs also on an engine that does not say that it keeps them from the worker API, the broker and each other.
+    pub allow_unverified_egress: bool,
     /// What runs get to end by themselves once a shutdown began; then they are handed back.
     pub drain_grace: Duration,
     /// Percent of free disk space below which no runs are taken; 0 turns that off.
@@ -134,6 +136,7 @@ fn read(mut source: Source, ignored: Vec<&'static str>) -> Result<(ServiceConfig
         name: source.parse("name", host_name()),
         executor: source.parse("executor", ExecutorChoice::Docker),
         docker_host: source.parse("docker_host", gantry_executor::docker::DEFAULT_HOST.to_owned()),
+        allow_unverified_egress: source.bool("allow_unverified_egress", false),
         drain_grace: source.duration("drain_grace", Duration::from_secs(30)),
         disk_pause_below: source.parse("disk.pause_below", 15),
         disk_prune_below: source.parse("disk.prune_below", 10),
@@ -226,6 +229,7 @@ mod tests {
         let (config, effective) = with(&[]).unwrap();
         assert_eq!(config.worker_token.expose(), TOKEN);
         assert_eq!((config.executor, config.pool), (ExecutorChoice::Docker, Pool::default()));
+        assert!(!config.allow_unverified_egress);
         let shown = effective.to_string();
         assert!(!shown.contains("secret") && !shown.contains(TOKEN), "{shown}");
         assert!(config.ignored.is_empty());

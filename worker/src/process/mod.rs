@@ -84,6 +84,9 @@ async fn work_until_told(config: ServiceConfig) -> anyhow::Result<()> {
     for name in &config.ignored {
         tracing::warn!("{name} is ignored: workers hold no credentials of stores");
     }
+    if config.allow_unverified_egress {
+        tracing::warn!("allow_unverified_egress is set: runs may reach whatever their engine can");
+    }
     let listener = listen(config.listen).await?;
     say(&format!("listening on {}", listener.local_addr()?));
     let metrics = Metrics::install()?;

@@ -38,8 +38,11 @@ pub(super) async fn engine(
         ExecutorChoice::Fake => Ok(Engine { executor: Arc::new(FakeExecutor::new()), docker: None }),
         ExecutorChoice::Docker => {
             let connect = || async {
-                let mut options =
-                    DockerOptions { slots: config.slots, ..DockerOptions::new(&config.docker_host, owner) };
+                let mut options = DockerOptions {
+                    slots: config.slots,
+                    filtered_egress: !config.allow_unverified_egress,
+                    ..DockerOptions::new(&config.docker_host, owner)
+                };
                 options.pull.no_progress = config.pull_no_progress;
                 match DockerExecutor::connect(options).await {
                     // It will not come to be another engine.

@@ -19,6 +19,16 @@ const CONVENTION_DIR: &str = "/app";
 
 /// What this executor refuses before it talks to the engine.
 pub(super) fn image_of(spec: &AttemptSpec) -> Result<Cow<'_, str>, ExecutorError> {
+    let texts = spec.command.iter().flatten().chain(&spec.folder);
+    if texts.chain(spec.environment.values()).any(|text| text.contains('\0')) {
+        return Err(ExecutorError::BadCommand("a command or variable holds a NUL byte".to_owned()));
+    }
+    // The engine takes NAME=VALUE as one text: a name with a `=` would be another name.
+    if spec.environment.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        return Err(ExecutorError::BadCommand(
+            "a variable has no name, or one with `=` or NUL in it".to_owned(),
+        ));
+    }
     if spec.workdir.is_some() {
         return Err(ExecutorError::Unsupported(
             "`workdir` is a directory of the host, which containers never see: leave it out, or use the process executor"

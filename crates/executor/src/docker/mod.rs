@@ -4,11 +4,13 @@
 //! track of: not by a crash of the worker, not by a dropped future. The specification of a container is built in
 //! [`create`] alone.
 //!
-//! Per run the engine gets seven calls: create, attach, start, wait, inspect, then the collection of files, then remove.
+//! Per run the engine gets seven calls: create, attach, start, wait, inspect, then the collection of files, then remove; and
+//! beside the first one more where it has to say that it filters what runs reach.
 
 mod attempts;
 mod collect;
 mod create;
+mod egress;
 mod engine;
 mod failures;
 mod images;
@@ -29,6 +31,7 @@ use async_trait::async_trait;
 use gantry_domain::worker::ExecutorKind;
 use tokio_util::task::TaskTracker;
 
+pub use egress::FILTERED_EGRESS;
 pub use images::DiskSpace;
 pub use options::{DEFAULT_HOST, DockerOptions, EngineLimits, NetworkOptions, PullOptions};
 
@@ -78,6 +81,11 @@ impl DockerExecutor {
         Ok(())
     }
 
+    /// Any engine may have taken the place of the one that answered before.
+    async fn verify_egress(&self) -> Result<(), ExecutorError> {
+        if self.options.filtered_egress { egress::verify(&self.engine).await } else { Ok(()) }
+    }
+
     /// Sees requests in flight through and removes this worker's networks. Containers that still run keep theirs.
     pub async fn close(&self) -> Result<(), ExecutorError> {
         self.tasks.close();
@@ -124,7 +132,9 @@ impl Executor for DockerExecutor {
     }
 
     async fn check(&self) -> Result<String, ExecutorError> {
-        self.engine.describe().await
+        let described = self.engine.describe().await?;
+        self.verify_egress().await?;
+        Ok(described)
     }
 
     async fn prune(&self) -> Result<(), ExecutorError> {

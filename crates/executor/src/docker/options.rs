@@ -16,6 +16,8 @@ pub struct DockerOptions {
     /// Attempts this worker carries out at once; [`super::DockerExecutor::warm_up`] makes a network for each.
     pub slots: u32,
     pub network: NetworkOptions,
+    /// Only on an engine with the label [`super::FILTERED_EGRESS`] anything is started; [`crate::Executor::check`] says so.
+    pub filtered_egress: bool,
     pub pull: PullOptions,
     /// Most a container gets, whatever its run asks for.
     pub resource_caps: Option<Resources>,
@@ -41,6 +43,7 @@ impl DockerOptions {
             owner,
             slots: 1,
             network: NetworkOptions::default(),
+            filtered_egress: false,
             pull: PullOptions::default(),
             resource_caps: None,
             nofile: 16_384,

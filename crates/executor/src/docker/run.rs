@@ -54,11 +54,11 @@ impl DockerExecutor {
         }
         // Creating says whether the image is there: asking first would be one more call for every run.
         let creating = || tracing::debug_span!("create", run.id = %spec.key.run, org.id = %spec.organization);
-        match self.create(spec.key, body.clone()).instrument(creating()).await {
+        match self.create_verified(spec.key, body.clone()).instrument(creating()).await? {
             Err(failure) if failure.is(404) => {
                 self.get_image(image, login, progress).instrument(pulling()).await?;
-                let creation = self.create(spec.key, body).instrument(creating());
-                creation.await.map_err(EngineFailure::infrastructure)?;
+                let creation = self.create_verified(spec.key, body).instrument(creating());
+                creation.await?.map_err(EngineFailure::infrastructure)?;
             }
             Err(failure) if is_bad_reference(&failure) => {
                 return Err(ExecutorError::ImageNotFound(format!(
@@ -69,6 +69,16 @@ impl DockerExecutor {
         }
         self.images.used(image);
         self.attempts.advance(spec.key, Phase::Preparing, Phase::Prepared, "prepare").map(drop)
+    }
+
+    /// Creates the container and meanwhile makes sure that it is an engine for runs which does so: it is not started otherwise.
+    async fn create_verified(
+        &self,
+        key: AttemptKey,
+        body: bollard::models::ContainerCreateBody,
+    ) -> Result<Result<(), EngineFailure>, ExecutorError> {
+        let (created, verified) = tokio::join!(self.create(key, body), self.verify_egress());
+        verified.map(|()| created)
     }
 
     /// Creates the container in a task of its own: the engine finishes a request whose caller is gone, so somebody must
