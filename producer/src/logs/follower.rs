@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::Stream;
 use gantry_domain::run::Run;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::encode::encode;
 use super::hub::{Seat, Step};
@@ -73,6 +74,8 @@ pub fn follow(
         yield HELLO;
         let mut news = seat.news();
         let mut reader = None;
+        // News of a run need not be any for its log: what counts is when something was last said.
+        let mut alive_at = Instant::now() + KEEP_ALIVE;
         loop {
             if app.shutdown.is_triggered() || access.ended(&app).await {
                 yield COME_BACK;
@@ -85,12 +88,14 @@ pub fn follow(
                     for events in events {
                         yield events;
                     }
+                    alive_at = Instant::now() + KEEP_ALIVE;
                 }
                 Step::CatchUp(until) => match catch_up(&app, &seat, &mut reader, &mut position, until).await {
                     Ok(events) => {
                         for events in events {
                             yield events;
                         }
+                        alive_at = Instant::now() + KEEP_ALIVE;
                     }
                     Err(error) => {
                         tracing::warn!(run.id = %id, org.id = %organization, ?error, "a follower has to come back");
@@ -115,8 +120,9 @@ pub fn follow(
                     return;
                 }
                 Step::Wait => tokio::select! {
-                    changed = tokio::time::timeout(KEEP_ALIVE, news.changed()) => if changed.is_err() {
+                    changed = tokio::time::timeout_at(alive_at, news.changed()) => if changed.is_err() {
                         yield ALIVE;
+                        alive_at = Instant::now() + KEEP_ALIVE;
                     },
                     () = app.shutdown.triggered() => {}
                     () = access.until_ended(&app) => {}

@@ -1,4 +1,5 @@
 use axum::http::StatusCode;
+use futures::StreamExt as _;
 use gantry_domain::log::LogStream::{Stderr, Stdout};
 use serde_json::json;
 
@@ -258,4 +259,21 @@ async fn at_shutdown_followers_are_asked_to_come_back() {
     assert_eq!(follower.log_until(0, 6).await, b"so far");
     harness.shutdown.trigger();
     assert_eq!(follower.rest().await, []);
+}
+
+/// What happens to a run need not be news for its log: who waits for its first byte is told all the same that the stream lives.
+#[tokio::test]
+async fn a_follower_of_a_run_that_waits_is_told_that_the_stream_lives() {
+    let harness = Harness::new().await;
+    let id = harness.create(json!({"pool": "nobody"})).await;
+    let path = format!("/api/v1/runs/{id}/logs?follow=1");
+    let response = harness.call("GET", &path, harness.key(), &[], axum::body::Body::empty()).await;
+    let mut body = response.into_body().into_data_stream();
+    let mut heard = String::new();
+    let listen = async {
+        while !heard.contains(": alive\n\n") {
+            heard.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(40), listen).await.expect("no sign of life");
 }
