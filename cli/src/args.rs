@@ -92,6 +92,7 @@ pub enum Command {
     Login(LoginArgs),
     Logout(LogoutArgs),
     Whoami(WhoamiArgs),
+    Doctor(DoctorArgs),
     Config(ConfigArgs),
     Completion(CompletionArgs),
     Version(VersionArgs),
@@ -160,6 +161,20 @@ pub struct LogoutArgs {}
 Example:
   gantry whoami")]
 pub struct WhoamiArgs {}
+
+/// Look for weak settings, and say what to do about them
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gantry doctor                 the GANTRY_* variables here, credentials on this machine, and its server
+  gantry doctor --env .env      what a deployment is configured with, as docker compose and systemd read it
+
+Exit code 1 when something is weak.")]
+pub struct DoctorArgs {
+    /// Look at this file of NAME=VALUE lines, and at nothing else
+    #[arg(long, value_name = "FILE")]
+    pub env: Option<PathBuf>,
+}
 
 /// Show everything about a run
 #[derive(Debug, Args)]

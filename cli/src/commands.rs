@@ -4,6 +4,7 @@ mod artifacts;
 mod cancel;
 mod completion;
 mod config;
+mod doctor;
 mod follow;
 mod log_view;
 mod login;
@@ -49,6 +50,7 @@ pub async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Login(args) => login::run(global, &args).await?,
         Command::Logout(_) => logout::run().await?,
         Command::Whoami(_) => whoami::run(&*connect(global).await?, output).await?,
+        Command::Doctor(args) => return doctor::run(global, &args).await,
         Command::Config(args) => match args.command {
             ConfigCommand::Check(args) => return config::check(output, &args),
         },

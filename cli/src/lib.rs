@@ -5,6 +5,7 @@ pub mod args;
 mod commands;
 mod connection;
 mod data_dir;
+mod doctor;
 mod failure;
 mod login;
 mod run_name;
