@@ -23,6 +23,7 @@ pub fn problem(answer: &Answer) -> Problem {
         ProblemCode::Unavailable
             | ProblemCode::StorageFull
             | ProblemCode::RateLimited
+            | ProblemCode::QuotaExceeded
             | ProblemCode::UnsupportedProtocol
     );
     assert_eq!(answer.headers.contains_key("retry-after"), again_later, "{code:?}");
