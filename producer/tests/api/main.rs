@@ -8,6 +8,7 @@ mod deployment;
 mod errors;
 mod fairness;
 mod fuzz;
+mod fuzz_routes;
 mod hardening;
 mod idempotency;
 mod installation;
