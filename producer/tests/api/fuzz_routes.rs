@@ -186,7 +186,7 @@ impl Fuzz {
             }
         }
         if self.dice.below(20) == 0 {
-            query.push_str(*self.dice.pick(&[
+            query.push_str(self.dice.pick(&[
                 "&",
                 "&x",
                 "&limit=1&limit=2",
@@ -340,7 +340,6 @@ fn seed() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stderr, reason = "whoever repeats a finding needs the seed")]
 async fn no_request_to_any_route_is_our_fault() {
     let (seed, seconds) = (seed(), from_environment("GANTRY_FUZZ_SECONDS", SECONDS));
     eprintln!("GANTRY_FUZZ_SEED={seed}");
