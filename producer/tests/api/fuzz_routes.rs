@@ -186,15 +186,9 @@ impl Fuzz {
             }
         }
         if self.dice.below(20) == 0 {
-            query.push_str(self.dice.pick(&[
-                "&",
-                "&x",
-                "&limit=1&limit=2",
-                "&%",
-                "&%ff=%00",
-                "&cursor=%F0%28",
-                "&==",
-            ]));
+            let odd = ["&", "&x", "&limit=1&limit=2", "&%", "&%ff=%00", "&cursor=%F0%28", "&=="];
+            let odd = *self.dice.pick(&odd);
+            query.push_str(odd);
         }
         format!("{path}?{}", query.trim_start_matches('&'))
     }
