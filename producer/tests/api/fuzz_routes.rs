@@ -167,6 +167,7 @@ impl Fuzz {
         })
         .await;
         let tasks = TaskGroup::new();
+        installation.producer.spawn_reconcilers(&tasks);
         let app = installation.app();
         app.identity.spawn(&tasks, &app.shutdown);
         let ids = vec![installation.accept(spec()).await.to_string()];
