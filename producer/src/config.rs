@@ -4,6 +4,7 @@ mod http;
 pub mod identity;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use gantry_domain::worker::ExecutorKind;
 use gantry_ratelimit::Limit;
 use gantry_service_kit::config::{Secret, Source};
 
-pub use self::http::HttpConfig;
+pub use self::http::{Hosts, HttpConfig, Origin, as_address};
 pub use self::identity::IdentityConfig;
 
 /// The producer's settings.
@@ -24,6 +25,7 @@ pub struct ProducerConfig {
     pub identity: IdentityConfig,
     pub leases: LeaseConfig,
     pub concurrency: ConcurrencyConfig,
+    pub quotas: QuotaConfig,
     pub limits: LimitConfig,
     pub rate_limits: RateLimitConfig,
     pub spec: SpecLimits,
@@ -58,12 +60,53 @@ pub struct ConcurrencyConfig {
     pub group: Option<u32>,
 }
 
-/// How many requests that change something are let through; `None` is no limit.
-#[derive(Debug, Clone, Default)]
+/// How much one organization may keep waiting; `None` is no limit. An organization may have limits of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuotaConfig {
+    /// Pending and queued runs.
+    pub queued_runs: Option<u32>,
+}
+
+/// How many requests are let through; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateLimitConfig {
+    /// Of everybody in one organization; it may have a limit of its own.
     pub organization: Option<Limit>,
     /// Of one API key.
     pub key: Option<Limit>,
+    /// Of one person who signed in.
+    pub account: Option<Limit>,
+    /// Runs that one organization creates; it may have a limit of its own.
+    pub run_creation: Option<Limit>,
+    /// Of one address, at each replica.
+    pub address: Option<Limit>,
+}
+
+/// Who can reach a producer, which decides what it allows when nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposure {
+    /// `gantry up`: people of this machine. Pages on the web that they look at must not reach it, and nobody needs limits.
+    OwnMachine { listen: SocketAddr },
+    /// A server that strangers share.
+    Network,
+}
+
+impl Exposure {
+    /// Per minute: what nobody reaches by hand, and what leaves something for everybody else.
+    fn default_rates(self) -> DefaultRates {
+        match self {
+            Self::OwnMachine { .. } => DefaultRates::default(),
+            Self::Network => DefaultRates { organization: 600, run_creation: 120, address: 6_000 },
+        }
+    }
+}
+
+/// Per minute; 0 is no limit.
+#[derive(Default)]
+struct DefaultRates {
+    organization: u32,
+    run_creation: u32,
+    address: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -118,9 +161,10 @@ impl Default for LimitConfig {
 
 impl ProducerConfig {
     /// Reads every setting; errors are kept in `source`.
-    pub fn read(source: &mut Source) -> Self {
-        let http = HttpConfig::read(source);
+    pub fn read(source: &mut Source, exposure: Exposure) -> Self {
         let identity = IdentityConfig::read(source);
+        let public_url = identity.public_url.as_ref().map(|url| url.as_str());
+        let http = HttpConfig::read(source, exposure, public_url);
         let leases = LeaseConfig::read(source);
         let none = |limit: u32| (limit > 0).then_some(limit);
         let concurrency = ConcurrencyConfig {
@@ -129,7 +173,8 @@ impl ProducerConfig {
             group: none(source.parse("concurrency.group", 0)),
         };
         let limits = LimitConfig::read(source);
-        let rate_limits = RateLimitConfig::read(source);
+        let quotas = QuotaConfig { queued_runs: none(source.parse("quotas.queued_runs", 0)) };
+        let rate_limits = RateLimitConfig::read(source, exposure);
         let default = SpecLimits::default();
         let spec = SpecLimits {
             max_timeout_seconds: source.parse("limits.max_timeout_seconds", default.max_timeout_seconds),
@@ -144,6 +189,7 @@ impl ProducerConfig {
             identity,
             leases,
             concurrency,
+            quotas,
             limits,
             rate_limits,
             spec,
@@ -193,9 +239,9 @@ impl LeaseConfig {
 }
 
 impl RateLimitConfig {
-    fn read(source: &mut Source) -> Self {
-        let mut limit = |name: &str| {
-            let count = NonZeroU32::new(source.parse(&format!("rate_limits.{name}"), 0));
+    fn read(source: &mut Source, exposure: Exposure) -> Self {
+        let mut limit = |name: &str, default: u32| {
+            let count = NonZeroU32::new(source.parse(&format!("rate_limits.{name}"), default));
             // Unless something else is said, what a minute allows may come at once.
             let burst: u32 =
                 source.parse(&format!("rate_limits.{name}_burst"), count.map_or(0, NonZeroU32::get));
@@ -213,7 +259,14 @@ impl RateLimitConfig {
                 (None, None) => None,
             }
         };
-        Self { organization: limit("organization"), key: limit("key") }
+        let default = exposure.default_rates();
+        Self {
+            organization: limit("organization", default.organization),
+            key: limit("key", 0),
+            account: limit("account", 0),
+            run_creation: limit("run_creation", default.run_creation),
+            address: limit("address", default.address),
+        }
     }
 }
 

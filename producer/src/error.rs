@@ -88,6 +88,11 @@ impl ApiError {
         }
     }
 
+    /// Room comes as runs end: soon, but nobody knows when.
+    pub fn quota_exceeded(detail: String) -> Self {
+        Self { retry_after_seconds: Some(10), ..Self::new(ProblemCode::QuotaExceeded, detail) }
+    }
+
     /// A worker waits for an upgrade, so it need not ask often.
     pub fn unsupported_protocol(detail: String) -> Self {
         Self { retry_after_seconds: Some(30), ..Self::new(ProblemCode::UnsupportedProtocol, detail) }

@@ -11,6 +11,7 @@ pub mod background;
 pub mod config;
 pub mod error;
 pub mod extract;
+pub mod http;
 pub mod logs;
 mod metrics;
 mod pace;
@@ -68,13 +69,17 @@ impl Producer {
             fleet: services::fleet::Fleet::new(&config.leases),
             broker: services::broker::Broker::default(),
             identity,
+            allowances: services::allowances::Allowances::default(),
+            queued: services::queued::Queued::default(),
+            addresses: (config.rate_limits.address)
+                .and_then(|limit| http::AddressLimit::new(limit, config.http.trusted_proxies)),
             in_flight: services::idempotency::InFlight::default(),
             projects: services::projects::Projects::default(),
             recent: services::recent::Recent::default(),
             room: services::room::Room::default(),
             census: services::census::Census::default(),
             logs: logs::LogService::new(&parts, &config, shutdown.clone()),
-            artifacts: artifacts::ArtifactService::new(&parts, &config),
+            artifacts: artifacts::ArtifactService::new(&parts),
             wakes: Wakes::default(),
             tasks: OnceCell::new(),
             statuses: OnceCell::new(),

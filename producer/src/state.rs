@@ -19,13 +19,16 @@ use tokio::sync::OnceCell;
 
 use crate::artifacts::ArtifactService;
 use crate::config::ProducerConfig;
+use crate::http::AddressLimit;
 use crate::logs::LogService;
+use crate::services::allowances::Allowances;
 use crate::services::broker::Broker;
 use crate::services::census::Census;
 use crate::services::fleet::Fleet;
 use crate::services::idempotency::InFlight;
 use crate::services::identity::IdentityService;
 use crate::services::projects::Projects;
+use crate::services::queued::Queued;
 use crate::services::recent::Recent;
 use crate::services::room::Room;
 use crate::worker_tokens::WorkerTokens;
@@ -48,6 +51,10 @@ pub struct App {
     pub fleet: Fleet,
     pub broker: Broker,
     pub identity: IdentityService,
+    pub allowances: Allowances,
+    pub queued: Queued,
+    /// How often one address may call, if that has an end.
+    pub addresses: Option<AddressLimit>,
     pub in_flight: InFlight,
     pub projects: Projects,
     pub recent: Recent,

@@ -1,10 +1,8 @@
 # shellcheck shell=bash
-# FerretDB 2 on PostgreSQL with the DocumentDB extension, which only Debian's newest suite packages. Sourced after unpacked.sh.
+# FerretDB 2 on PostgreSQL with the DocumentDB extension, which only Debian's newest suite packages. Sourced after unpacked.sh and go.sh.
 
 FERRETDB_VERSION=v2.7.0
 FERRETDB_SUITE=sid
-# What FerretDB needs to compile; an older Go fetches the one its go.mod names, by itself, if it is at least 1.21.
-GO_AT_LEAST=1.21
 ferretdb_dir() { echo "$SERVICES_DIR/mongo"; }
 ferretdb_program() { echo "$(ferretdb_dir)/ferretdb-$FERRETDB_VERSION"; }
 ferretdb_template() { echo "$(ferretdb_dir)/template"; }
@@ -83,28 +81,8 @@ ask_postgres() { LC_ALL=C "$(postgres_bin)/psql" -X -q -h 127.0.0.1 -p "$1" -U p
 
 # --- FerretDB
 
-go_suffices() { local version; version=$("$1" version 2>/dev/null | sed -n 's/^go version go\([0-9.]*\).*/\1/p'); [ -n "$version" ] && at_least "$GO_AT_LEAST" "$version"; }
-
 build_ferretdb() { # directory
-  [ ! -x "$(ferretdb_program)" ] || return 0
-  local go=go outcome=0
-  if ! go_suffices go || ! compile_ferretdb "$1" go; then
-    say "  fetching Go from Debian $FERRETDB_SUITE"
-    { unpacked_apt_prepare "$1/go-apt" "$FERRETDB_SUITE" && unpack_packages "$1/go-apt" "$1/go-root" golang-go; } || return 1
-    go=$(echo "$1"/go-root/usr/lib/go-*/bin/go)
-    compile_ferretdb "$1" "$go" || outcome=1
-  fi
-  chmod -R u+w "$1/go" 2>/dev/null || true
-  rm -rf "$1/go" "$1/go-apt" "$1/go-root"
-  return "$outcome"
-}
-
-compile_ferretdb() { # directory, go
-  say "  compiling FerretDB $FERRETDB_VERSION with $("$2" version | cut -d' ' -f3)"
-  mkdir -p "$1/go"
-  quietly env -C "$1/go" -u GOFLAGS -u GOROOT GOPATH="$1/go" GOCACHE="$1/go/cache" GOBIN="$1/go/bin" GOTOOLCHAIN=auto CGO_ENABLED=0 \
-    "$2" install "github.com/FerretDB/FerretDB/v2/cmd/ferretdb@$FERRETDB_VERSION" || return 1
-  mv "$1/go/bin/ferretdb" "$(ferretdb_program)"
+  [ -x "$(ferretdb_program)" ] || go_install "$(ferretdb_program)" "github.com/FerretDB/FerretDB/v2/cmd/ferretdb@$FERRETDB_VERSION" "$1"
 }
 
 # --- a database

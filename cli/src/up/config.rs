@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use gantry_producer::backends::{BackendConfig, Composition};
-use gantry_producer::config::ProducerConfig;
+use gantry_producer::config::{Exposure, ProducerConfig};
 use gantry_service_kit::config::{ConfigErrors, Effective, Source};
 use gantry_service_kit::telemetry::TelemetryConfig;
 
@@ -124,7 +124,7 @@ fn read(mut source: Source) -> Result<(UpConfig, Effective), ConfigErrors> {
         slots: source.parse("slots", cores),
         docker_host: source.parse("docker_host", gantry_executor::docker::DEFAULT_HOST.to_owned()),
         telemetry: TelemetryConfig::read(&mut source),
-        producer: ProducerConfig::read(&mut source),
+        producer: ProducerConfig::read(&mut source, Exposure::OwnMachine { listen }),
         drain_grace: source.duration("drain_grace", Duration::from_secs(10)),
         disk_pause_below: source.parse("disk.pause_below", 15),
         disk_prune_below: source.parse("disk.prune_below", 10),

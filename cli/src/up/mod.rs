@@ -40,7 +40,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let (config, _) = config::load(&args)?;
     let telemetry = Telemetry::start(&config.telemetry, "gantry");
     let signals = Shutdown::on_signals().context("can't listen for signals")?;
-    let ended = up(config, signals).await;
+    let ended = Box::pin(up(config, signals)).await;
     telemetry.close().await;
     ended.map(|()| ExitCode::SUCCESS)
 }

@@ -40,6 +40,8 @@ codes! {
     Unauthorized = "unauthorized", 401, "Credentials are missing or wrong";
     /// You are known, and may not do this.
     Forbidden = "forbidden", 403, "Not allowed";
+    /// A page of another origin may not do this.
+    ForeignOrigin = "foreign_origin", 403, "Not from this page";
     /// No such thing, or not yours.
     NotFound = "not_found", 404, "Not found";
     MethodNotAllowed = "method_not_allowed", 405, "Method not allowed";
@@ -62,6 +64,8 @@ codes! {
     PayloadTooLarge = "payload_too_large", 413, "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", 415, "Send application/json";
     RangeNotSatisfiable = "range_not_satisfiable", 416, "The range is outside the content";
+    /// The request names a host that this installation does not answer for.
+    UnknownHost = "unknown_host", 421, "This host is not served here";
     /// One or more fields are wrong; `errors` names them.
     ValidationFailed = "validation_failed", 422, "The request is not valid";
     /// This key was used with another body.
@@ -70,6 +74,8 @@ codes! {
     NotSupported = "not_supported", 422, "Not supported yet";
     /// More requests than a limit allows; try again after `Retry-After`.
     RateLimited = "rate_limited", 429, "Too many requests";
+    /// The organization uses all it may; something of it has to end first.
+    QuotaExceeded = "quota_exceeded", 429, "A quota is used up";
     Internal = "internal", 500, "Something went wrong on our side";
     /// Try again after `Retry-After`.
     Unavailable = "unavailable", 503, "A part that this needs is down";

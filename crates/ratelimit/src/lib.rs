@@ -16,7 +16,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gantry_domain::id::{KeyId, OrganizationId};
+use gantry_domain::id::{KeyId, OrganizationId, UserId};
 
 pub use self::local::LocalLimiter;
 pub use self::redis::{BadRedisOptions, RedisLimiter, RedisLimiterOptions};
@@ -30,6 +30,10 @@ pub enum LimitKey {
     SignInAddress(IpAddr),
     /// The same at an account that may or may not exist, by the hash of its address.
     SignInAccount(u128),
+    /// A person who signed in, wherever he works.
+    Account(UserId),
+    /// Of runs, not of requests.
+    RunCreation(OrganizationId),
 }
 
 impl fmt::Display for LimitKey {
@@ -39,6 +43,8 @@ impl fmt::Display for LimitKey {
             Self::ApiKey(organization, key) => write!(f, "{organization}:{key}"),
             Self::SignInAddress(address) => write!(f, "sign-in:{address}"),
             Self::SignInAccount(account) => write!(f, "sign-in:{account:032x}"),
+            Self::Account(user) => write!(f, "{user}"),
+            Self::RunCreation(organization) => write!(f, "{organization}:runs"),
         }
     }
 }

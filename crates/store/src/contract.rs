@@ -41,7 +41,7 @@ macro_rules! store_contract {
                 accepting: a_run_is_stored_as_accepted, a_run_may_be_queued_from_the_start, numbers_count_up_inside_an_organization,
                     fifty_parallel_accepts_with_one_key_make_one_run, a_key_used_with_another_body_is_refused,
                     keys_of_two_organizations_never_meet, a_replay_shows_the_run_as_it_is_now,
-                    a_forgotten_key_can_be_used_again, the_same_id_again_is_the_same_run,
+                    a_key_is_known_without_accepting_anything, a_forgotten_key_can_be_used_again, the_same_id_again_is_the_same_run,
                     a_tenant_sees_only_its_own_runs, an_import_keeps_runs_as_they_are;
                 changing: a_change_needs_the_version_before_it, a_change_of_nothing_is_not_found,
                     of_many_parallel_changes_one_wins, every_state_survives_storing,

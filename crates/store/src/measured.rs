@@ -25,8 +25,8 @@ use metrics::Unit;
 
 use crate::{
     Accepted, Acquired, ApiKeyStore, Append, Attempt, AuditFilter, AuditStore, AuthStore, Bootstrap, Changed,
-    Deleted, DispatchStore, DocumentKind, Durability, Group, InvitationStore, LeaseRef, Limit, ListFilter,
-    LogKey, LogStore, NewRun, OrganizationStore, Page, PasswordResetStore, PoolDepth, Presented,
+    Deleted, DispatchStore, DocumentKind, Durability, Group, Idempotency, InvitationStore, LeaseRef, Limit,
+    ListFilter, LogKey, LogStore, NewRun, OrganizationStore, Page, PasswordResetStore, PoolDepth, Presented,
     ProjectStore, Renewal, Result, RunStore, SessionStore, SetAside, SignInStore, Stores, TestResultStore,
     Transition, UserStore, WorkerStore,
 };
@@ -111,6 +111,7 @@ macro_rules! measured {
 
 measured!(RunStore as "runs" {
     fn accept(run: NewRun) -> Accepted;
+    fn repeated(organization: OrganizationId, idempotency: &Idempotency) -> Option<Accepted>;
     fn get(organization: OrganizationId, id: RunId) -> Option<Run>;
     fn find(id: RunId) -> Option<Run>;
     fn transition(next: &Run, durability: Durability) -> Transition;

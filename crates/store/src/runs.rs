@@ -147,6 +147,14 @@ pub trait RunStore: Send + Sync {
     /// Stores a run, numbers it, and makes its lane known to dispatching if it waits there (hold: `workers`). Synced.
     async fn accept(&self, run: NewRun) -> Result<Accepted>;
 
+    /// What accepting would answer because of this key alone: the run as it is now, or that the key was used with another
+    /// body; `None` when it is new.
+    async fn repeated(
+        &self,
+        organization: OrganizationId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>>;
+
     /// A tenant's run.
     async fn get(&self, organization: OrganizationId, id: RunId) -> Result<Option<Run>>;
 

@@ -14,12 +14,10 @@ use std::sync::Arc;
 use gantry_blobs::{BlobKey, BlobKind, Blobs};
 use gantry_domain::attempt::Attempt;
 use gantry_domain::run::Run;
-use gantry_reports::ArchiveLimits;
 use gantry_store::TestResultStore;
 use tokio::sync::Semaphore;
 
 use crate::artifacts::index::{ArtifactIndex, IndexCache};
-use crate::config::ProducerConfig;
 use crate::error::{ApiError, ApiResult};
 use crate::state::Parts;
 
@@ -32,22 +30,16 @@ const READINGS: usize = 2;
 pub struct ArtifactService {
     blobs: Arc<dyn Blobs>,
     tests: Arc<dyn TestResultStore>,
-    limits: ArchiveLimits,
     indexes: IndexCache,
     uploads: Semaphore,
     readings: Semaphore,
 }
 
 impl ArtifactService {
-    pub fn new(parts: &Parts, config: &ProducerConfig) -> Self {
+    pub fn new(parts: &Parts) -> Self {
         Self {
             blobs: parts.blobs.clone(),
             tests: parts.stores.tests.clone(),
-            limits: ArchiveLimits {
-                packed_bytes: config.limits.artifact_packed_bytes,
-                unpacked_bytes: config.limits.artifact_unpacked_bytes,
-                entries: config.limits.artifact_files,
-            },
             indexes: IndexCache::default(),
             uploads: Semaphore::new(UPLOADS),
             readings: Semaphore::new(READINGS),

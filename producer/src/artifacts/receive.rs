@@ -20,6 +20,7 @@ use super::results::{self, REPORT_UNREADABLE, RESULTS_CUT, Results};
 use super::upload::{self, Upload};
 use super::{ArtifactService, key};
 use crate::error::{ApiError, ApiResult};
+use crate::services::allowances;
 use crate::services::finish::{leased, refused};
 use crate::services::masking::Mask;
 use crate::services::secrets;
@@ -90,7 +91,8 @@ impl ArtifactService {
             return Err(ApiError::internal("uploads are closed"));
         };
         let packed_key = key(&run, run.attempt(), BlobKind::Artifacts);
-        let upload = upload::take(body, self.blobs.clone(), packed_key.clone(), self.limits).await?;
+        let limits = allowances::of(app, run.organization).await.artifacts;
+        let upload = upload::take(body, self.blobs.clone(), packed_key.clone(), limits).await?;
         // An upload takes its time. A late one must not touch what a later look relies on.
         let attempt = run.attempt();
         let run = leased(app, run.id, token).await?;

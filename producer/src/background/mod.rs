@@ -25,6 +25,9 @@ pub fn spawn(app: &Arc<App>, group: &TaskGroup) {
     reconcilers.add(Arc::new(waiting::QueueTimeout(app.clone())), Wake::new());
     reconcilers.add(Arc::new(leases::LeaseReaper::new(app.clone())), Wake::new());
     reconcilers.add(Arc::new(limits::Holders(app.clone())), Wake::new());
+    if app.addresses.is_some() {
+        reconcilers.add(Arc::new(crate::http::Sweep(app.clone())), Wake::new());
+    }
     reconcilers.add(Arc::new(housekeeping::Housekeeping::new(app.clone())), Wake::new());
     reconcilers.add(Arc::new(retention::Retention(app.clone())), Wake::new());
     reconcilers.add(Arc::new(crate::logs::sealing::Sealer::new(app.clone())), app.wakes.seal.clone());

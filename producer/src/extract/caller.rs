@@ -31,6 +31,7 @@ impl FromRequestParts<Arc<App>> for Identity {
         }
         let credential = Credential::of(&parts.headers, &app.identity.tokens())?;
         let identity = Self::of(app, credential).await?;
+        rate::admit(app, identity.organization, identity.actor()).await?;
         identity.admit(needs_of(parts)?)?;
         parts.extensions.insert(identity.clone());
         Ok(identity)
@@ -41,10 +42,7 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
-        let identity = Identity::from_request_parts(parts, app).await?;
-        let caller = identity.caller()?;
-        rate::admit(parts, app, &caller).await?;
-        Ok(caller)
+        Identity::from_request_parts(parts, app).await?.caller()
     }
 }
 

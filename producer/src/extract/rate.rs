@@ -1,87 +1,122 @@
-//! How fast a caller may change things: counted once per request, after authentication, for the key and for its
-//! organization. Reading is not limited.
+//! How fast a caller may go on: counted once per request, after authentication, for the key or the person and for the
+//! organization; runs that are created are counted once more. The counts are shared by all replicas.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use gantry_domain::id::OrganizationId;
 use gantry_domain::run::Actor;
-use gantry_ratelimit::{Decision, LimitKey};
+use gantry_ratelimit::{Decision, Limit, LimitKey};
 
 use crate::error::ApiError;
 use crate::services::accept::Caller;
+use crate::services::allowances::{self, Allowance};
 use crate::state::App;
 
-const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+pub const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+pub const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// What was decided about the request being answered: extractors may ask for the caller more than once.
 #[derive(Clone, Default)]
-struct Standing(Arc<OnceLock<Decision>>);
+struct Standing(Arc<Mutex<Option<Decision>>>);
 
-/// Counts a request that changes something; refuses it when it is one too many.
-pub async fn admit(parts: &Parts, app: &App, caller: &Caller) -> Result<(), ApiError> {
-    if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-        return Ok(());
+impl Standing {
+    fn get(&self) -> Option<Decision> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let standing = parts.extensions.get::<Standing>();
-    if standing.is_some_and(|standing| standing.0.get().is_some()) {
-        return Ok(());
+
+    /// The limit that is nearest is the one to tell.
+    fn add(&self, decision: Decision) {
+        let mut nearest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *nearest = Some(nearer(*nearest, decision));
     }
-    let Some(decision) = decide(app, caller).await else { return Ok(()) };
-    if let Some(standing) = standing {
-        let _ = standing.0.set(decision);
-    }
-    if decision.allowed { Ok(()) } else { Err(ApiError::rate_limited(seconds(decision.retry_after))) }
 }
 
-/// The decision of the limit that is nearest; `None` without limits.
-async fn decide(app: &App, caller: &Caller) -> Option<Decision> {
-    let (limits, limiter) = (&app.config.rate_limits, &app.parts.limiter);
-    let of_key = match caller.actor {
-        Actor::Key(key) => limits.key.map(|limit| ("key", LimitKey::ApiKey(caller.organization, key), limit)),
-        Actor::User(_) | Actor::System => None,
-    };
-    let of_organization =
-        limits.organization.map(|limit| ("organization", LimitKey::Organization(caller.organization), limit));
-    let mut nearest: Option<Decision> = None;
-    // The key first: what one key is refused costs its organization nothing.
-    for (name, key, limit) in of_key.into_iter().chain(of_organization) {
-        let decision = limiter.check(&key, limit, NonZeroU32::MIN).await;
-        if !decision.allowed {
-            metrics::counter!("gantry_rate_limited_total", "limit" => name).increment(1);
-            return Some(decision);
-        }
-        if nearest.is_none_or(|nearest| decision.remaining < nearest.remaining) {
-            nearest = Some(decision);
-        }
+fn nearer(known: Option<Decision>, decision: Decision) -> Decision {
+    match known {
+        Some(known) if decision.allowed && known.remaining <= decision.remaining => known,
+        _ => decision,
     }
-    nearest
+}
+
+tokio::task_local! {
+    static STANDING: Standing;
+}
+
+/// Counts a request; refuses it when it is one too many. Only requests count: a stream whose access is looked at again
+/// was counted when it began.
+pub async fn admit(app: &App, organization: Option<OrganizationId>, actor: Actor) -> Result<(), ApiError> {
+    let Ok(standing) = STANDING.try_with(Standing::clone) else { return Ok(()) };
+    if standing.get().is_some() {
+        return Ok(());
+    }
+    let limits = &app.config.rate_limits;
+    let of_caller = match (actor, organization) {
+        (Actor::Key(key), Some(organization)) => {
+            limits.key.map(|limit| ("key", LimitKey::ApiKey(organization, key), limit))
+        }
+        (Actor::User(user), _) => limits.account.map(|limit| ("account", LimitKey::Account(user), limit)),
+        (Actor::Key(_) | Actor::System, _) => None,
+    };
+    // The key first: what one key is refused costs its organization nothing.
+    if let Some((name, key, limit)) = of_caller {
+        count(app, &standing, name, &key, limit).await?;
+    }
+    let Some(organization) = organization else { return Ok(()) };
+    match allowances::of(app, organization).await.requests {
+        Some(limit) => {
+            count(app, &standing, "organization", &LimitKey::Organization(organization), limit).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// Counts a run that somebody wants to create; refuses it when it is one too many.
+pub async fn admit_run(app: &App, caller: &Caller, allowance: &Allowance) -> Result<(), ApiError> {
+    let Some(limit) = allowance.run_creations else { return Ok(()) };
+    let standing = STANDING.try_with(Standing::clone).unwrap_or_default();
+    count(app, &standing, "run_creation", &LimitKey::RunCreation(caller.organization), limit).await
+}
+
+async fn count(
+    app: &App,
+    standing: &Standing,
+    name: &'static str,
+    key: &LimitKey,
+    limit: Limit,
+) -> Result<(), ApiError> {
+    let decision = app.parts.limiter.check(key, limit, NonZeroU32::MIN).await;
+    standing.add(decision);
+    if decision.allowed {
+        return Ok(());
+    }
+    metrics::counter!("gantry_rate_limited_total", "limit" => name).increment(1);
+    Err(ApiError::rate_limited(seconds(decision.retry_after)))
 }
 
 /// Rounded up: who comes back then is let through.
-fn seconds(wait: Duration) -> u32 {
+pub fn seconds(wait: Duration) -> u32 {
     u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 /// Lets every answer to a counted request say how much is left.
-pub async fn layer(mut request: Request, next: Next) -> Response {
+pub async fn layer(request: Request, next: Next) -> Response {
     let standing = Standing::default();
-    request.extensions_mut().insert(standing.clone());
-    let mut response = next.run(request).await;
-    if let Some(decision) = standing.0.get() {
-        tell(response.headers_mut(), decision);
+    let mut response = STANDING.scope(standing.clone(), next.run(request)).await;
+    if let Some(decision) = standing.get() {
+        tell(response.headers_mut(), &decision);
     }
     response
 }
 
-fn tell(headers: &mut HeaderMap, decision: &Decision) {
+/// Says what was decided.
+pub fn tell(headers: &mut HeaderMap, decision: &Decision) {
     headers.insert(LIMIT, HeaderValue::from(decision.limit));
     headers.insert(REMAINING, HeaderValue::from(decision.remaining));
     headers.insert(RESET, HeaderValue::from(seconds(decision.reset)));

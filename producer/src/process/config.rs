@@ -8,7 +8,7 @@ use gantry_service_kit::config::{ConfigErrors, Effective, Secret, Source};
 use gantry_service_kit::telemetry::TelemetryConfig;
 
 use crate::backends::{BackendConfig, Composition};
-use crate::config::ProducerConfig;
+use crate::config::{Exposure, ProducerConfig};
 use crate::services::credentials;
 use crate::worker_tokens::WorkerTokens;
 
@@ -78,7 +78,7 @@ fn read(mut source: Source) -> Result<(ServiceConfig, Effective), ConfigErrors> 
     }
     let telemetry = TelemetryConfig::read(&mut source);
     let backends = BackendConfig::read(&mut source, Composition::Deployment);
-    let producer = ProducerConfig::read(&mut source);
+    let producer = ProducerConfig::read(&mut source, Exposure::Network);
     if producer.identity.signing_keys.is_none() {
         source.reject(
             "signing_keys",

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use gantry_api_types::problem::{Problem, ProblemCode};
@@ -38,6 +38,7 @@ use utoipa_axum::routes;
 use crate::access::{Needs, needs};
 use crate::error::ApiError;
 use crate::extract::{rate, request_id};
+use crate::http;
 use crate::state::App;
 use crate::trace::{known_method, route};
 
@@ -208,15 +209,17 @@ pub fn public(app: Arc<App>) -> Router {
     let (router, openapi) = documented().split_for_parts();
     let reference =
         utoipa_swagger_ui::SwaggerUi::new("/api/docs").url("/api/openapi.json", as_written(openapi));
-    finish(router.route("/api/docs/errors", axum::routing::get(errors_page::show)).merge(reference), app)
+    let router = router.route("/api/docs/errors", axum::routing::get(errors_page::show)).merge(reference);
+    finish(http::guard(inner(router), &app), app)
 }
 
 /// The worker protocol.
 pub fn worker(app: Arc<App>) -> Router {
-    finish(worker::routes(), app)
+    finish(inner(worker::routes()), app)
 }
 
-fn finish(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+/// What happens to a request that was let in.
+fn inner(router: Router<Arc<App>>) -> Router<Arc<App>> {
     router
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || {
@@ -225,7 +228,13 @@ fn finish(router: Router<Arc<App>>, app: Arc<App>) -> Router {
         // Inside `observe`: an answer to a panic is counted and gets its headers like any other.
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(rate::layer))
-        .layer(middleware::from_fn_with_state(app.clone(), observe))
+}
+
+/// What every request gets, let in or not.
+fn finish(router: Router<Arc<App>>, app: Arc<App>) -> Router {
+    router
+        .layer(middleware::from_fn_with_state(app.clone(), http::headers))
+        .layer(middleware::from_fn(observe))
         .layer(middleware::from_fn_with_state(app.clone(), request_id::layer))
         .with_state(app)
 }
@@ -240,14 +249,11 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::internal(format!("panic: {text}")).into_response()
 }
 
-/// Times every request by its route and adds the headers that every answer has.
-async fn observe(State(_): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Times every request by its route.
+async fn observe(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let (method, route) = (known_method(request.method()), route(&request).to_owned());
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let response = next.run(request).await;
     let labels =
         [("method", method.to_owned()), ("route", route), ("status", class(response.status()).to_owned())];
     metrics::histogram!("gantry_http_request_seconds", &labels).record(begun.elapsed().as_secs_f64());

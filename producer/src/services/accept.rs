@@ -16,7 +16,9 @@ use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
 use crate::error::{ApiError, ApiResult};
-use crate::extract::request_id;
+use crate::extract::{rate, request_id};
+use crate::services::allowances::{self, Allowance};
+use crate::services::queued::{self, Place};
 use crate::services::{concurrency, dispatch, secrets};
 use crate::state::App;
 use crate::trace;
@@ -120,7 +122,14 @@ async fn store(
         }
     };
     let of_project = project.and_then(|project| project.concurrency);
-    let dispatch = goes_at_once(app, caller.organization, &spec, of_project).then(DispatchId::new);
+    let allowance = allowances::of(app, caller.organization).await;
+    rate::admit_run(app, &caller, &allowance).await?;
+    let place = match place(app, caller.organization, &allowance, idempotency.as_ref()).await? {
+        Entered::Known(accepted) => return told(app, accepted),
+        Entered::Place(place) => place,
+    };
+    let limits = concurrency::limits_of(app, &allowance, caller.organization, &spec, of_project);
+    let dispatch = (limits.is_empty() && goes_at_once(app, &spec)).then(DispatchId::new);
     let new = NewRun {
         id: RunId::new(),
         organization: caller.organization,
@@ -130,7 +139,37 @@ async fn store(
         idempotency,
         dispatch,
     };
-    match put(app, new).await? {
+    told(app, put(app, new, place).await?)
+}
+
+/// What came of looking for room.
+#[allow(clippy::large_enum_variant)]
+enum Entered {
+    /// There is; `None` where there is no end of it.
+    Place(Option<Place>),
+    /// None is needed: the same request came before.
+    Known(Accepted),
+}
+
+async fn place(
+    app: &App,
+    organization: OrganizationId,
+    allowance: &Allowance,
+    idempotency: Option<&Idempotency>,
+) -> ApiResult<Entered> {
+    let Some(max) = allowance.queued_runs else { return Ok(Entered::Place(None)) };
+    match (queued::enter(app, organization, max).await, idempotency) {
+        (Ok(place), _) => Ok(Entered::Place(Some(place))),
+        (Err(full), Some(idempotency)) if full.code == ProblemCode::QuotaExceeded => {
+            let known = app.parts.stores.runs.repeated(organization, idempotency).await?;
+            known.map(Entered::Known).ok_or(full)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn told(app: &Arc<App>, accepted: Accepted) -> ApiResult<Run> {
+    match accepted {
         Accepted::Created(run) => {
             trace::about(&run);
             if run.status() == RunStatus::Pending {
@@ -151,25 +190,27 @@ async fn store(
     }
 }
 
-/// Whether the run need not wait for its turn: nothing else waits, and a worker is free.
-fn goes_at_once(app: &App, organization: OrganizationId, spec: &RunSpec, of_project: Option<u32>) -> bool {
+/// Whether a run without limits need not wait for its turn: nothing else waits, and a worker is free.
+fn goes_at_once(app: &App, spec: &RunSpec) -> bool {
     !app.shutdown.is_triggered()
         && app.tasks.initialized()
         && app.broker.trouble().is_none()
-        && concurrency::limits_of(app, organization, spec, of_project).is_empty()
         && app.fleet.window(&spec.pool) > 0
         && app.room.take(&spec.pool)
 }
 
 /// Stores the run. One that goes at once is handed over even if its caller does not wait for the answer.
-async fn put(app: &Arc<App>, new: NewRun) -> Result<Accepted, StoreError> {
+async fn put(app: &Arc<App>, new: NewRun, place: Option<Place>) -> Result<Accepted, StoreError> {
     let (Some(tasks), Some(_)) = (app.tasks.get(), new.dispatch) else {
-        return insert(app, new).await;
+        let accepted = insert(app, new).await;
+        drop(place);
+        return accepted;
     };
     let (told, answer) = oneshot::channel();
     let (app, request) = (Arc::clone(app), Span::current());
     let work = async move {
         let accepted = insert(&app, new).instrument(request).await;
+        drop(place);
         let created = match &accepted {
             Ok(Accepted::Created(run)) => Some(run.clone()),
             _ => None,

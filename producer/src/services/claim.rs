@@ -8,9 +8,9 @@ use gantry_domain::time::Timestamp;
 use gantry_store::{Durability, LeaseRef, Renewal, StoreError};
 
 use crate::error::{ApiError, ApiResult};
-use crate::services::environment;
 use crate::services::secrets::{self, Unopened};
 use crate::services::transition::{Scope, Unchanged, change};
+use crate::services::{allowances, environment};
 use crate::state::App;
 use crate::trace;
 use crate::worker_tokens::Allowed;
@@ -92,6 +92,7 @@ async fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
         username: login.username,
         password: login.password.expose().to_owned(),
     });
+    let allowance = allowances::of(app, run.organization).await;
     Ok(Grant {
         run: run.id,
         organization: run.organization,
@@ -109,7 +110,7 @@ async fn grant(app: &App, run: &Run) -> ApiResult<Grant> {
         timeout_seconds: spec.timeout_seconds,
         collect_timeout_seconds: app.config.limits.collect_timeout.as_secs().try_into().unwrap_or(u32::MAX),
         artifacts: spec.artifacts.clone(),
-        log_limit_bytes: app.config.limits.log_bytes,
+        log_limit_bytes: allowance.log_bytes,
         start_first: spec.at_most_once,
     })
 }

@@ -5,6 +5,7 @@ use gantry_domain::run::{Hold, Run};
 use gantry_domain::spec::RunSpec;
 use gantry_store::{Durability, Limit, StoreError};
 
+use crate::services::allowances::Allowance;
 use crate::services::transition::change_from;
 use crate::state::App;
 
@@ -26,10 +27,11 @@ pub async fn of_project(
     Ok(app.projects.named(app, organization, name).await?.and_then(|project| project.concurrency))
 }
 
-/// The limits that hold for a run, by keys that begin with its organization. Of a project's own limit and the installation's
-/// for all projects the lower one holds.
+/// The limits that hold for a run of an organization with this allowance, by keys that begin with it. Of a project's own
+/// limit and the installation's for all projects the lower one holds.
 pub fn limits_of(
     app: &App,
+    allowance: &Allowance,
     organization: OrganizationId,
     spec: &RunSpec,
     of_project: Option<u32>,
@@ -41,7 +43,7 @@ pub fn limits_of(
             limits.push(Limit { key: name, max });
         }
     };
-    add(config.organization, format!("{organization}:organization"));
+    add(allowance.concurrent_runs, format!("{organization}:organization"));
     if let Some(project) = &spec.project {
         let max = config.project.into_iter().chain(of_project).min();
         add(max, project_key(organization, project));

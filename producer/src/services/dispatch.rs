@@ -11,8 +11,8 @@ use gantry_service_kit::telemetry::trace::{Messaging, context_of, messaging};
 use gantry_store::{Acquired, Durability, StoreError};
 use tracing::{Instrument as _, Span};
 
-use crate::services::concurrency;
 use crate::services::transition::{Unchanged, change_from};
+use crate::services::{allowances, concurrency};
 use crate::state::App;
 use crate::trace;
 
@@ -156,7 +156,8 @@ fn dispatching(run: &Run) -> Span {
 
 async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
     let of_project = concurrency::of_project(app, run.organization, &run.spec).await?;
-    let limits = concurrency::limits_of(app, run.organization, &run.spec, of_project);
+    let allowance = allowances::of(app, run.organization).await;
+    let limits = concurrency::limits_of(app, &allowance, run.organization, &run.spec, of_project);
     let keys: Vec<_> = limits.iter().map(|limit| limit.key.clone()).collect();
     if !limits.is_empty()
         && let Acquired::Full { key } = app.parts.stores.dispatch.acquire(run.id, &limits).await?
@@ -175,7 +176,7 @@ async fn take_in(app: &App, run: Run) -> Result<Taken, StoreError> {
     let ready = |run: &Run| match run.state {
         // Regrouped meanwhile, it falls under other limits.
         RunState::Pending { hold: Hold::Workers }
-            if concurrency::limits_of(app, run.organization, &run.spec, of_project) == limits =>
+            if concurrency::limits_of(app, &allowance, run.organization, &run.spec, of_project) == limits =>
         {
             run.dispatch(dispatch, keys.clone(), now).map(Some)
         }

@@ -1,6 +1,7 @@
 //! What can be done with runs. Functions here know the store and the domain, nothing of HTTP.
 
 pub mod accept;
+pub mod allowances;
 pub mod broker;
 pub mod cancel;
 pub mod census;
@@ -17,6 +18,7 @@ pub mod identity;
 pub mod masking;
 pub mod overview;
 pub mod projects;
+pub mod queued;
 pub mod recent;
 pub mod room;
 pub mod rotation;

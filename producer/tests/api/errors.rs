@@ -8,6 +8,7 @@ use gantry_api_types::problem::{Problem, ProblemCode};
 use gantry_domain::id::RunId;
 use gantry_domain::identity::ApiKey;
 use gantry_domain::permission::Scope;
+use gantry_producer::config::Hosts;
 use gantry_producer::services::credentials;
 use gantry_ratelimit::Limit;
 use serde_json::{Value, json};
@@ -48,6 +49,18 @@ async fn provoke(code: ProblemCode) -> (Answer, &'static str) {
             let admin = installation.another_key("").owner;
             let path = format!("/api/v1/organization/members/{admin}");
             (installation.delete(&path).await, "make somebody else an admin first")
+        }
+        ProblemCode::ForeignOrigin => {
+            let request = Request::post("/api/v1/runs").header("origin", "https://evil.example");
+            (answer(&installation.public, request.body(Body::empty()).unwrap()).await, "http.cors_origins")
+        }
+        ProblemCode::UnknownHost => {
+            let closed = Installation::with_config(|config| {
+                config.http.hosts = Hosts::Listed(vec!["gantry.example".to_owned()]);
+            })
+            .await;
+            let request = Request::get("/api/v1/runs").header("host", "evil.example");
+            (answer(&closed.public, request.body(Body::empty()).unwrap()).await, "http.hosts")
         }
         ProblemCode::NotFound => (installation.get(&missing).await, "not yours"),
         ProblemCode::MethodNotAllowed => {
@@ -143,6 +156,11 @@ async fn provoke(code: ProblemCode) -> (Answer, &'static str) {
             .await;
             limited.accept(spec()).await;
             (limited.post("/api/v1/runs", spec()).await, "Wait 60 s")
+        }
+        ProblemCode::QuotaExceeded => {
+            let limited = Installation::with_config(|config| config.quotas.queued_runs = Some(1)).await;
+            limited.accept(spec()).await;
+            (limited.post("/api/v1/runs", spec()).await, "1 runs of this organization wait")
         }
         ProblemCode::Internal => {
             mood.panicking();

@@ -17,10 +17,10 @@ use crate::worker::{FakeWorker, exited};
 const CASES: u64 = 3000;
 
 /// SplitMix64: small, and the same everywhere.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,11 +28,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         (self.roll() % end as u64) as usize
     }
 
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }
@@ -54,7 +54,7 @@ fn everything() -> Value {
 const RAW: [&str; 8] =
     ["1e308", "1e999", "-1e999", "-0", "-0.0", "340282366920938463463374607431768211456", "1e-400", "0.1e1"];
 
-fn weird(dice: &mut Dice) -> Value {
+pub fn weird(dice: &mut Dice) -> Value {
     let texts = [
         "",
         " ",
@@ -133,7 +133,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-fn mutate(value: &mut Value, dice: &mut Dice) {
+pub fn mutate(value: &mut Value, dice: &mut Dice) {
     let mut found = vec![String::new()];
     places(value, "", &mut found);
     let at = dice.pick(&found).clone();
@@ -161,15 +161,26 @@ fn body(dice: &mut Dice) -> Vec<u8> {
     for _ in 0..dice.below(4) {
         mutate(&mut value, dice);
     }
-    let mut text = value.to_string();
-    for raw in RAW {
-        text = text.replace(&format!("\"raw:{raw}\""), raw);
-    }
+    let mut text = written(&value);
     if dice.below(10) == 0 && text.starts_with('{') {
         let twice = ["\"image\":\"twice\",", "\"labels\":{\"a\":\"1\",\"a\":\"2\"},", "\"x\":1,\"x\":2,"];
         text.insert_str(1, twice[dice.below(twice.len())]);
     }
     let mut bytes = text.into_bytes();
+    spoil(&mut bytes, dice);
+    bytes
+}
+
+/// As JSON, with the numbers that no value can hold.
+pub fn written(value: &Value) -> String {
+    RAW.iter().fold(value.to_string(), |text, raw| text.replace(&format!("\"raw:{raw}\""), raw))
+}
+
+/// Now and then wrong bytes.
+pub fn spoil(bytes: &mut Vec<u8>, dice: &mut Dice) {
+    if bytes.is_empty() {
+        return;
+    }
     match dice.below(12) {
         0 => bytes.truncate(dice.below(bytes.len() + 1)),
         1 => {
@@ -182,13 +193,12 @@ fn body(dice: &mut Dice) -> Vec<u8> {
             let at = dice.below(bytes.len());
             bytes.insert(at, *dice.pick(b"\0\xff\"{}[],:\\\n"));
         }
-        3 if dice.below(4) == 0 => bytes = (0..dice.below(300)).map(|_| dice.roll() as u8).collect(),
+        3 if dice.below(4) == 0 => *bytes = (0..dice.below(300)).map(|_| dice.roll() as u8).collect(),
         _ => {}
     }
-    bytes
 }
 
-fn from_environment(name: &str, default: u64) -> u64 {
+pub fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 

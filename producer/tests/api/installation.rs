@@ -11,7 +11,7 @@ use gantry_api_types::run::{Run as RunView, Status};
 use gantry_blobs::{Blobs, ObjectBlobs};
 use gantry_bus::LocalBus;
 use gantry_domain::id::{OrganizationId, RunId};
-use gantry_domain::identity::{ApiKey, Organization, PasswordHash};
+use gantry_domain::identity::{ApiKey, Organization, OrganizationLimits, PasswordHash};
 use gantry_domain::run::Run;
 use gantry_domain::spec::Pool;
 use gantry_domain::time::{Clock as _, ManualClock, Timestamp};
@@ -24,8 +24,8 @@ use gantry_queue::{EmbeddedQueue, Queue, RunMessage};
 use gantry_ratelimit::LocalLimiter;
 use gantry_service_kit::reconciler::Reconciler;
 use gantry_service_kit::shutdown::Shutdown;
-use gantry_store::Stores;
 use gantry_store::sqlite::{self, SqliteOptions};
+use gantry_store::{Changed, Stores};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -205,6 +205,14 @@ impl Installation {
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Gives our organization limits of its own, known to the producer at once.
+    pub async fn limit(&self, limits: OrganizationLimits) {
+        let now = self.stores.organizations.get(self.organization).await.unwrap().unwrap();
+        let changed = self.stores.organizations.update(&now.limit(limits)).await.unwrap();
+        assert_eq!(changed, Changed::Updated);
+        self.app().allowances.changed(self.organization);
     }
 
     /// Another organization, by its key.

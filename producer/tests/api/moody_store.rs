@@ -8,8 +8,8 @@ use gantry_domain::id::{OrganizationId, RunId, WorkerId};
 use gantry_domain::run::Run;
 use gantry_domain::time::Timestamp;
 use gantry_store::{
-    Accepted, Deleted, Durability, Group, LeaseRef, ListFilter, NewRun, Page, Renewal, Result, RunStore,
-    SetAside, StoreError, Stores, Transition,
+    Accepted, Deleted, Durability, Group, Idempotency, LeaseRef, ListFilter, NewRun, Page, Renewal, Result,
+    RunStore, SetAside, StoreError, Stores, Transition,
 };
 
 /// What must never reach a caller.
@@ -78,6 +78,14 @@ impl MoodyRuns {
 impl RunStore for MoodyRuns {
     async fn accept(&self, run: NewRun) -> Result<Accepted> {
         self.runs()?.accept(run).await
+    }
+
+    async fn repeated(
+        &self,
+        organization: OrganizationId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>> {
+        self.runs()?.repeated(organization, idempotency).await
     }
 
     async fn get(&self, organization: OrganizationId, id: RunId) -> Result<Option<Run>> {

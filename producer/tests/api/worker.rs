@@ -25,6 +25,7 @@ pub struct Held {
     pub run: RunId,
     pub attempt: u32,
     pub lease: LeaseToken,
+    pub log_limit: u64,
     pub message: RunMessage,
 }
 
@@ -116,7 +117,13 @@ impl<'a> FakeWorker<'a> {
     pub async fn claim(&self, message: RunMessage) -> Held {
         let answer = self.try_claim(message.run, message.dispatch, ClaimId::new()).await.expect(200);
         let grant: Grant = serde_json::from_slice(&answer.bytes).unwrap();
-        Held { run: message.run, attempt: grant.attempt, lease: grant.lease, message }
+        Held {
+            run: message.run,
+            attempt: grant.attempt,
+            lease: grant.lease,
+            log_limit: grant.log_limit_bytes,
+            message,
+        }
     }
 
     /// Accepted, dispatched and claimed.

@@ -6,6 +6,9 @@ use gantry_client::ApiClient;
 use gantry_tests::Installation;
 use gantry_tests::cluster::{Addresses, Cluster, OwnNames, Plan};
 
+/// Runs that may wait: more than other scenarios keep waiting.
+pub const QUOTA: usize = 40;
+
 /// A running installation, and clients of two of its replicas (the same one where there is only one).
 pub struct Running {
     pub here: ApiClient,
@@ -19,6 +22,7 @@ pub async fn embedded(outside: &[&str]) -> Running {
     let names = OwnNames::new();
     let mut installation =
         Installation::new("fake").unwrap().set("GANTRY_SLOTS", "4").set("GANTRY_CONCURRENCY_GROUP", "1");
+    installation = installation.set("GANTRY_QUOTAS_QUEUED_RUNS", &QUOTA.to_string());
     for &setting in outside {
         let value = match setting {
             "GANTRY_QUEUE" => Addresses::private().amqp,
@@ -49,7 +53,10 @@ pub async fn deployed_without_redis() -> Running {
 }
 
 async fn start(plan: Plan) -> Running {
-    let cluster =
-        Cluster::start(plan.patient().producers_with("GANTRY_CONCURRENCY_GROUP", "1")).await.unwrap();
+    let plan = plan
+        .patient()
+        .producers_with("GANTRY_CONCURRENCY_GROUP", "1")
+        .producers_with("GANTRY_QUOTAS_QUEUED_RUNS", &QUOTA.to_string());
+    let cluster = Cluster::start(plan).await.unwrap();
     Running { here: cluster.client_of(0), there: cluster.client_of(1), _all: Box::new(cluster) }
 }

@@ -11,7 +11,7 @@ use gantry_client::{ApiClient, ByteRange, LogItem, LogQuery, RunFilter, TestFilt
 use gantry_domain::id::RunId;
 use gantry_tests::eventually;
 
-use crate::installations::Running;
+use crate::installations::{QUOTA, Running};
 
 /// All scenarios, one after the other: a failure names its own.
 pub async fn all(running: Running) {
@@ -26,6 +26,7 @@ pub async fn all(running: Running) {
     a_group_runs_one_at_a_time(&running).await;
     a_finished_run_can_be_deleted(&running).await;
     lists_hold_every_run_once(&running).await;
+    no_more_runs_wait_than_the_quota(&running).await;
 }
 
 fn fake(words: &[&str]) -> CreateRun {
@@ -215,4 +216,29 @@ async fn lists_hold_every_run_once(running: &Running) {
     let mut numbers: Vec<u64> = listed.iter().map(|run| run.number).collect();
     numbers.dedup();
     assert_eq!(numbers.len(), 12, "a number was given twice");
+}
+
+/// Of queued runs, by [`QUOTA`]: the refusal is the same at every replica, and room is used again.
+async fn no_more_runs_wait_than_the_quota(running: &Running) {
+    let request = CreateRun { pool: Some("nobody".into()), ..fake(&["true"]) };
+    let mut waiting = Vec::new();
+    let refused = loop {
+        match running.here.create_run(&request, None).await {
+            Ok(run) => waiting.push(run.id.parse::<RunId>().unwrap()),
+            Err(error) => break error,
+        }
+        assert!(waiting.len() <= QUOTA, "{} runs wait", waiting.len());
+    };
+    assert_eq!(refused.code(), Some(ProblemCode::QuotaExceeded), "{refused}");
+    assert_eq!(waiting.len(), QUOTA);
+    let refused = running.there.create_run(&request, None).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ProblemCode::QuotaExceeded), "{refused}");
+    running.here.cancel_run(waiting[0]).await.unwrap();
+    let again = eventually("there is room again", || async {
+        running.there.create_run(&request, None).await.ok().map(|run| run.id.parse::<RunId>().unwrap())
+    })
+    .await;
+    for id in waiting.iter().skip(1).chain([&again]) {
+        running.here.cancel_run(*id).await.unwrap();
+    }
 }

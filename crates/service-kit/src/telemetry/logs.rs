@@ -1,10 +1,13 @@
 //! Gantry's own log: what of it is written, and how a line looks.
 
+use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::fmt::layer;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
@@ -99,9 +102,33 @@ pub(super) fn to_stderr(format: LogFormat) -> Box<dyn Layer<Registry> + Send + S
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
-    let lines = layer().with_writer(std::io::stderr);
+    lines(std::io::stderr, pretty, terminal)
+}
+
+fn lines<W>(writer: W, pretty: bool, colour: bool) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = layer().with_writer(writer);
     if pretty {
-        lines.with_ansi(terminal).with_target(false).and_then(Discreet).boxed()
+        // Fields as the ready-made formatter writes them, but for what a terminal would obey: text of callers is text.
+        let fields = debug_fn(|writer, field, value| match field.name() {
+            "message" => write!(Plain(writer), "{value:?}"),
+            name => {
+                let name = name.strip_prefix("r#").unwrap_or(name);
+                match writer.has_ansi_escapes() {
+                    true => write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m")?,
+                    false => write!(writer, "{name}=")?,
+                }
+                write!(Plain(writer), "{value:?}")
+            }
+        });
+        lines
+            .with_ansi(colour)
+            .with_target(false)
+            .fmt_fields(fields.delimited(" "))
+            .and_then(Discreet)
+            .boxed()
     } else {
         lines
             .json()
@@ -113,9 +140,68 @@ pub(super) fn to_stderr(format: LogFormat) -> Box<dyn Layer<Registry> + Send + S
     }
 }
 
+/// Writes what a terminal, or whoever reads lines, would take for more than text as escapes.
+struct Plain<'a, W>(&'a mut W);
+
+impl<W: fmt::Write> fmt::Write for Plain<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let special = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        for part in text.split_inclusive(special) {
+            match part.chars().next_back().filter(|c| special(*c)) {
+                Some(last) => {
+                    self.0.write_str(&part[..part.len() - last.len_utf8()])?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+                None => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Callers' text gets into fields (by Display and Debug), into messages and into spans.
+    #[test]
+    fn no_text_makes_a_line_of_its_own() {
+        let forged = "a\r\n2026-01-01T00:00:00Z ERROR forged\n\u{1b}[2J\u{85}b\u{2028}c";
+        for pretty in [true, false] {
+            let written = Written::default();
+            let writer = written.clone();
+            let subscriber = Registry::default().with(lines(move || writer.clone(), pretty, false));
+            tracing::subscriber::with_default(subscriber, || {
+                let _span = tracing::info_span!("request", id = forged, shown = %forged).entered();
+                tracing::error!(error = %forged, text = forged, debug = ?forged, "failed: {forged}");
+            });
+            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let line = text.strip_suffix('\n').unwrap();
+            assert!(line.contains("forged"), "{line}");
+            // In JSON nothing but the ASCII ones ends a line.
+            let special = |c: char| c.is_ascii_control() || (pretty && (c.is_control() || c == '\u{2028}'));
+            assert!(!line.chars().any(special), "pretty {pretty}: {line:?}");
+        }
+    }
 
     #[test]
     fn a_filter_that_means_nothing_is_refused() {

@@ -115,6 +115,17 @@ pub async fn a_replay_shows_the_run_as_it_is_now(stores: Stores) {
     assert_eq!(again, Accepted::Replayed(over));
 }
 
+pub async fn a_key_is_known_without_accepting_anything(stores: Stores) {
+    let organization = OrganizationId::new();
+    let key = |body| Idempotency { key: "k".into(), body_hash: [body; 32] };
+    assert_eq!(stores.runs.repeated(organization, &key(1)).await.unwrap(), None);
+    let run = accept(&stores, with_key(organization, "k", 1)).await;
+    let known = stores.runs.repeated(organization, &key(1)).await.unwrap();
+    assert_eq!(known, Some(Accepted::Replayed(run)));
+    assert_eq!(stores.runs.repeated(organization, &key(2)).await.unwrap(), Some(Accepted::KeyReused));
+    assert_eq!(stores.runs.repeated(OrganizationId::new(), &key(1)).await.unwrap(), None);
+}
+
 pub async fn a_forgotten_key_can_be_used_again(stores: Stores) {
     let organization = OrganizationId::new();
     let old = accept(&stores, with_key(organization, "old", 1)).await;

@@ -161,20 +161,32 @@ impl Core {
         outcomes
     }
 
+    /// The run that was accepted with this key, if any; nothing of it when that was with another body.
+    pub async fn of_key(
+        &self,
+        call: &Call,
+        organization: &str,
+        wanted: &Idempotency,
+    ) -> Result<Option<Option<RawDocumentBuf>>> {
+        let runs = self.raw(names::RUNS);
+        let filter = doc! { "organization": organization, "key": &wanted.key };
+        let found = call.run(|| async { runs.find_one(filter.clone()).await }).await?;
+        Ok(found.map(|found| {
+            let hash = found.get_binary("key_hash").map(|hash| hash.bytes.to_vec());
+            (hash.ok().as_deref() == Some(&wanted.body_hash[..])).then_some(found)
+        }))
+    }
+
     /// Something with this key or id is there already: the same request, perhaps this very one whose answer was lost.
     async fn existing(&self, call: &Call, run: &Accepting) -> Result<Placed> {
-        let runs = self.raw(names::RUNS);
         if let Some(wanted) = &run.idempotency {
-            let filter = doc! { "organization": &run.organization, "key": &wanted.key };
-            let found = call.run(|| async { runs.find_one(filter.clone()).await }).await?;
-            if let Some(found) = found {
-                let hash = found.get_binary("key_hash").map(|hash| hash.bytes.to_vec());
-                if hash.ok().as_deref() != Some(&wanted.body_hash[..]) {
-                    return Ok(Placed::KeyReused);
-                }
-                return placed(run, found);
+            match self.of_key(call, &run.organization, wanted).await? {
+                Some(Some(found)) => return placed(run, found),
+                Some(None) => return Ok(Placed::KeyReused),
+                None => {}
             }
         }
+        let runs = self.raw(names::RUNS);
         let found = call.run(|| async { runs.find_one(doc! { "_id": &run.id }).await }).await?;
         match found {
             Some(found) if found.get_str("organization").ok() == Some(&run.organization) => {

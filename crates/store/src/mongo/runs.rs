@@ -20,8 +20,8 @@ use super::schema::{DUE, KEY_SINCE, LEASED, LIVE, LOG_DUE, QUEUED, READY};
 use super::wakes::Lane;
 use super::{Core, Mongo, groups, list, names};
 use crate::{
-    Accepted, Deleted, Durability, Group, LeaseRef, ListFilter, NewRun, Page, Renewal, Result, RunStore,
-    SetAside, Transition,
+    Accepted, Deleted, Durability, Group, Idempotency, LeaseRef, ListFilter, NewRun, Page, Renewal, Result,
+    RunStore, SetAside, Transition,
 };
 
 /// Runs that one command imports or forgets.
@@ -40,6 +40,19 @@ impl RunStore for Mongo {
             }
             Placed::Found(stored) => Accepted::Replayed(decode(&stored)?),
             Placed::KeyReused => Accepted::KeyReused,
+        })
+    }
+
+    async fn repeated(
+        &self,
+        organization: OrganizationId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>> {
+        let known = self.core.of_key(&self.core.call(), &organization.to_string(), idempotency).await?;
+        Ok(match known {
+            Some(Some(stored)) => Some(Accepted::Replayed(decode(&stored)?)),
+            Some(None) => Some(Accepted::KeyReused),
+            None => None,
         })
     }
 

@@ -13,8 +13,8 @@ use super::writer::Writing;
 use super::{Sqlite, list, statements as sql};
 use crate::aside::{Aside, SetAside};
 use crate::{
-    Accepted, Deleted, Durability, Group, LeaseRef, ListFilter, NewRun, Page, Renewal, Result, RunStore,
-    Transition,
+    Accepted, Deleted, Durability, Group, Idempotency, LeaseRef, ListFilter, NewRun, Page, Renewal, Result,
+    RunStore, Transition,
 };
 
 /// Rows that one command imports or forgets, so that others get their turn.
@@ -35,17 +35,10 @@ impl RunStore for Sqlite {
         let tried = self
             .writer
             .write(Durability::Synced, move |writing| {
-                if let Some(wanted) = &idempotency {
-                    let mut same_key = writing.connection.prepare_cached(sql::RUN_BY_IDEMPOTENCY)?;
-                    let found = same_key
-                        .query_row(params![row.organization, wanted.key], |found| {
-                            Ok((Stored::read(found)?, found.get::<_, [u8; 32]>(6)?))
-                        })
-                        .optional()?;
-                    if let Some((stored, body_hash)) = found {
-                        let same = body_hash == wanted.body_hash;
-                        return Ok(if same { Tried::Found(stored) } else { Tried::Refused });
-                    }
+                if let Some(wanted) = &idempotency
+                    && let Some(known) = same_key(writing.connection, row.organization, wanted)?
+                {
+                    return Ok(known);
                 }
                 // The same id again is the same request again: its answer was lost.
                 if let Some(stored) = tenants_run(writing.connection, row.organization, row.id)? {
@@ -64,6 +57,21 @@ impl RunStore for Sqlite {
             }
             Tried::Found(stored) => Accepted::Replayed(stored.decode()?),
             Tried::Refused => Accepted::KeyReused,
+        })
+    }
+
+    async fn repeated(
+        &self,
+        organization: OrganizationId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>> {
+        let (organization, wanted) = (key(organization.as_u128()), idempotency.clone());
+        let known =
+            self.readers.read(move |connection| same_key::<()>(connection, organization, &wanted)).await?;
+        Ok(match known {
+            Some(Tried::Found(stored)) => Some(Accepted::Replayed(stored.decode()?)),
+            Some(Tried::Refused) => Some(Accepted::KeyReused),
+            Some(Tried::Done(())) | None => None,
         })
     }
 
@@ -342,6 +350,21 @@ fn runs(
         runs.extend(Stored::read(row)?.sift(aside)?);
     }
     Ok((runs, found))
+}
+
+/// The run that was accepted with this key; refused when that was with another body.
+fn same_key<T>(connection: &Connection, organization: Id, wanted: &Idempotency) -> Result<Option<Tried<T>>> {
+    let found = connection
+        .prepare_cached(sql::RUN_BY_IDEMPOTENCY)?
+        .query_row(params![organization, wanted.key], |found| {
+            Ok((Stored::read(found)?, found.get::<_, [u8; 32]>(6)?))
+        })
+        .optional()?;
+    Ok(found.map(
+        |(stored, body_hash)| {
+            if body_hash == wanted.body_hash { Tried::Found(stored) } else { Tried::Refused }
+        },
+    ))
 }
 
 fn any_run(connection: &Connection, id: Id) -> Result<Option<Stored>> {

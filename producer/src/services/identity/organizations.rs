@@ -54,6 +54,7 @@ pub async fn rename(app: &App, caller: &Caller, name: String) -> ApiResult<Organ
 /// Sets what an organization may use; for whoever operates the installation.
 pub async fn limit(app: &App, id: OrganizationId, limits: OrganizationLimits) -> ApiResult<Organization> {
     let (_, after) = change(app, id, |organization| Ok(organization.limit(limits))).await?;
+    app.allowances.changed(id);
     let entry = audit::by(app, Actor::System, Some(id), AuditAction::OrganizationChanged).to(id);
     audit::write(app, entry.with("limits", format!("{limits:?}"))).await;
     Ok(after)
