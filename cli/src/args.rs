@@ -132,8 +132,8 @@ Examples:
   gantry login --url https://gantry.example.com --email ann@example.com
   gantry login --url https://gantry.example.com --key <key.txt
 
-The password is asked for, or read from standard input where nobody types. It is kept nowhere: what is kept is a
-session, or the key, in login.json of the data directory, for you alone.")]
+The password is asked for, or read from standard input where nobody types. It is kept nowhere:
+what is kept is a session, or the key, in login.json of the data directory, for you alone.")]
 pub struct LoginArgs {
     /// With the password of this account; asked for if absent
     #[arg(long, value_name = "ADDRESS", conflicts_with = "key")]

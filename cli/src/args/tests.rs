@@ -76,7 +76,7 @@ fn mistakes_are_usage_errors() {
         &["show", "first"],
         &["cancel"],
         &["runs", "--status", "broken"],
-        &["login"],
+        &["login", "--key", "--email", "ann@example.com"],
     ] {
         assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
     }
