@@ -15,6 +15,7 @@ mod peers;
 mod report;
 mod samples;
 mod stored;
+mod storm;
 mod work;
 mod yardsticks;
 
@@ -34,7 +35,7 @@ struct Args {
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Only rows whose group contains this; nothing is written then. Embedded: accept, throughput, containers, logs, followers,
-    /// stored, pending, idle, start. Distributed: load, cancel, restart, followers, idle. Peers: a part of their names.
+    /// stored, storm, pending, idle, start. Distributed: load, cancel, restart, followers, idle. Peers: a part of their names.
     #[arg(long, default_value = "")]
     only: String,
     /// Measure producers and workers with RabbitMQ, a MongoDB-protocol store and Redis, instead of `gantry up`.
@@ -113,6 +114,9 @@ async fn embedded(args: &Args) -> anyhow::Result<Series> {
         }
         if args.wants("logs") {
             logs::measure(&mut series).await?;
+        }
+        if args.wants("storm") {
+            storm::measure(&mut series).await?;
         }
         if args.wants("followers") {
             followers::measure(&mut series).await?;

@@ -166,7 +166,7 @@ pub struct WhoamiArgs {}
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  gantry doctor                 the GANTRY_* variables here, credentials on this machine, and its server
+  gantry doctor                 the GANTRY_* variables here, credentials and server of this machine
   gantry doctor --env .env      what a deployment is configured with, as docker compose and systemd read it
 
 Exit code 1 when something is weak.")]

@@ -125,7 +125,8 @@ pub fn nobody_answers(address_and_reason: &str) -> Failure {
     Failure::unavailable(address_and_reason).hint(NEXT)
 }
 
-fn same_server(one: &str, other: &str) -> bool {
+/// Whether two addresses lead to one server.
+pub fn same_server(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 

@@ -52,11 +52,12 @@ fn is_this_machine(host: &str) -> bool {
 /// Scheme, user, password and host of `scheme://user:password@host:port/…`.
 fn parts(address: &str) -> Option<(&str, Option<&str>, Option<&str>, &str)> {
     let (scheme, rest) = address.split_once("://")?;
-    let authority = rest.split(['/', '?']).next()?;
-    let (login, hosts) = match authority.rsplit_once('@') {
-        Some((login, hosts)) => (Some(login), hosts),
-        None => (None, authority),
+    // The last `@` first: a password with a slash in it is not to be taken for a host, and shown.
+    let (login, behind) = match rest.rsplit_once('@') {
+        Some((login, behind)) => (Some(login), behind),
+        None => (None, rest),
     };
+    let hosts = behind.split(['/', '?']).next()?;
     let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
         Some((user, password)) => (Some(user), Some(password).filter(|password| !password.is_empty())),
         None => (None, None),

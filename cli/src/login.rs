@@ -14,6 +14,7 @@ use gantry_domain::time::{Clock as _, SystemClock, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::connection::same_server;
 use crate::data_dir::write_private;
 use crate::failure::Failure;
 
@@ -112,6 +113,9 @@ async fn renew(dir: &Path, client: &ApiClient) -> Result<Timestamp, Failure> {
     let over = || Failure::refused("You are not signed in.").hint("Sign in with `gantry login`.");
     // As the last command left it.
     let Some(Login { url, credential }) = Login::load(dir).map_err(told)? else { return Err(over()) };
+    if !same_server(&url, &client.address()) {
+        return Err(Failure::refused(format!("You signed in to {url} meanwhile.")));
+    }
     let Kept::Session { access_token, expires_at, refresh_token } = credential else { return Err(over()) };
     if expires_at.since(SystemClock.now()) > AHEAD {
         client.present(&access_token);

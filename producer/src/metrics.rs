@@ -59,7 +59,7 @@ pub fn describe() {
     describe_counter!("gantry_quota_refused_total", Unit::Count, "Runs refused because a quota was used up");
     counter!("gantry_quota_refused_total", "quota" => "queued_runs").absolute(0);
     describe_counter!("gantry_rate_limited_total", Unit::Count, "Requests refused by a rate limit");
-    for limit in ["key", "account", "organization", "run_creation", "address", "sign_in"] {
+    for limit in ["key", "account", "organization", "new_run", "address", "sign_in"] {
         counter!("gantry_rate_limited_total", "limit" => limit).absolute(0);
     }
     for cause in CAUSES {

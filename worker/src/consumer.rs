@@ -144,6 +144,7 @@ async fn claim(
         worker: shared.config.id,
         dispatch: message.dispatch,
         claim: unanswered.take(message.dispatch).unwrap_or_else(ClaimId::new),
+        keeps_network: true,
     };
     let asked = ask(shared, &message, &claim).await;
     let granted = match asked {

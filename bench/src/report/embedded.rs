@@ -4,7 +4,7 @@ use crate::report::table::{Row, at_least, at_most};
 use crate::samples::Series;
 
 /// Yardsticks that are listed below the table.
-pub const YARDSTICKS: [&str; 8] = [
+pub const YARDSTICKS: [&str; 11] = [
     "fdatasync ms",
     "durable write ms",
     "http round trip ms",
@@ -13,6 +13,9 @@ pub const YARDSTICKS: [&str; 8] = [
     "bare loop 4 ms",
     "bare loop without network ms",
     "bare attach MB per s",
+    "accept p99 quiet ms",
+    "passwords judged per s",
+    "sign-ins turned away per s",
 ];
 
 pub fn rows(series: &Series) -> Vec<Row> {
@@ -43,6 +46,14 @@ pub fn rows(series: &Series) -> Vec<Row> {
             2.0 * durable + 3.0,
             "2 durable writes + 3 ms",
             Some("durable write ms"),
+        ),
+        at_most(
+            "accept, p99, during 100 sign-ins/s",
+            "accept p99 in a storm ms",
+            "ms",
+            2.0 * series.median("accept p99 quiet ms").unwrap_or(f64::NAN),
+            "2 × quiet, both at 50 submissions/s",
+            Some("accept p99 quiet ms"),
         ),
         at_least("no-op runs, 32 clients", "runs per s, 32 clients", "/s", 1000.0, "", None),
         at_least("no-op runs, 128 clients", "runs per s, 128 clients", "/s", 2000.0, "", None),

@@ -82,7 +82,7 @@ codes! {
     /// The worker and this producer are too far apart; workers wait, and are served once one of them was upgraded.
     UnsupportedProtocol = "unsupported_protocol", 503, "The worker protocol is not understood";
     /// The installation's operator has to configure something first.
-    NotConfigured = "not_configured", 501, "This is not configured here";
+    NotConfigured = "not_configured", 422, "This is not configured here";
     StorageFull = "storage_full", 507, "There is no space left";
 }
 

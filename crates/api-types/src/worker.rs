@@ -103,6 +103,9 @@ pub struct Claim {
     pub worker: WorkerId,
     pub dispatch: DispatchId,
     pub claim: ClaimId,
+    /// Whether the worker keeps a run without network from having one: older ones do not know that there are such runs.
+    #[serde(default)]
+    pub keeps_network: bool,
 }
 
 /// Everything needed to carry out the attempt.

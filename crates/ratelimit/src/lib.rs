@@ -30,6 +30,10 @@ pub enum LimitKey {
     SignInAddress(IpAddr),
     /// The same at an account that may or may not exist, by the hash of its address.
     SignInAccount(u128),
+    /// Letters that an address asks for.
+    LetterAddress(IpAddr),
+    /// Letters to one mailbox, by the hash of its address.
+    LetterTo(u128),
     /// A person who signed in, wherever he works.
     Account(UserId),
     /// Of runs, not of requests.
@@ -43,6 +47,8 @@ impl fmt::Display for LimitKey {
             Self::ApiKey(organization, key) => write!(f, "{organization}:{key}"),
             Self::SignInAddress(address) => write!(f, "sign-in:{address}"),
             Self::SignInAccount(account) => write!(f, "sign-in:{account:032x}"),
+            Self::LetterAddress(address) => write!(f, "letter:{address}"),
+            Self::LetterTo(mailbox) => write!(f, "letter:{mailbox:032x}"),
             Self::Account(user) => write!(f, "{user}"),
             Self::RunCreation(organization) => write!(f, "{organization}:runs"),
         }

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use gantry_domain::id::InstallationId;
+use gantry_domain::id::{InstallationId, OrganizationId};
 use gantry_domain::identity::{ApiKey, Organization, User};
 
 use crate::Result;
@@ -25,6 +25,10 @@ pub trait AuthStore: Send + Sync {
 
     /// The oldest organization, if there is any.
     async fn first_organization(&self) -> Result<Option<Organization>>;
+
+    /// The organization that the installation began with, and that operates it; `None` before the bootstrap, whatever other
+    /// organizations there are.
+    async fn operators(&self) -> Result<Option<OrganizationId>>;
 
     /// Whether the store answers, reads and writes; for readiness.
     async fn check(&self) -> Result<()>;

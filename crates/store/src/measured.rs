@@ -171,6 +171,7 @@ measured!(AuthStore as "auth" {
     fn installation() -> InstallationId;
     fn bootstrap(first: &Bootstrap) -> bool;
     fn first_organization() -> Option<Organization>;
+    fn operators() -> Option<OrganizationId>;
     fn check() -> ();
 });
 
@@ -256,7 +257,7 @@ measured!(PasswordResetStore as "resets" {
 
 measured!(SignInStore as "sign_ins" {
     fn attempt(subject: &Subject, now: Timestamp) -> Attempt;
-    fn take_back(subject: &Subject) -> ();
+    fn take_back(subject: &Subject, counted: Failures, before: Option<Failures>) -> ();
     fn forgive(subject: &Subject) -> ();
     fn failures(subject: &Subject) -> Option<Failures>;
     fn forget(before: Timestamp) -> u64;

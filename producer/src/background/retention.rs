@@ -38,7 +38,11 @@ impl Reconciler for Retention {
         loop {
             let page = self.0.parts.stores.projects.with_retention(after, PAGE).await.map_err(failed)?;
             for project in &page.items {
-                did += self.tidy(project).await?;
+                // One whose runs cannot be removed holds up no other.
+                did += self.tidy(project).await.unwrap_or_else(|error| {
+                    tracing::warn!(org.id = %project.organization, project = project.name, %error, "ended runs stay for now");
+                    0
+                });
             }
             after = page.next;
             if after.is_none() {
@@ -80,7 +84,12 @@ impl Retention {
         going.truncate(BATCH);
         let mut gone = 0;
         for run in going {
-            gone += u64::from(self.remove(&run).await?);
+            match self.remove(&run).await {
+                Ok(removed) => gone += u64::from(removed),
+                Err(error) => {
+                    tracing::warn!(run.id = %run.id, org.id = %run.organization, %error, "an ended run stays for now")
+                }
+            }
         }
         if gone > 0 {
             tracing::info!(org.id = %project.organization, project = project.name, gone, "ended runs went, as their project says");

@@ -81,7 +81,7 @@ pub async fn admit(app: &App, organization: Option<OrganizationId>, actor: Actor
 pub async fn admit_run(app: &App, caller: &Caller, allowance: &Allowance) -> Result<(), ApiError> {
     let Some(limit) = allowance.run_creations else { return Ok(()) };
     let standing = STANDING.try_with(Standing::clone).unwrap_or_default();
-    count(app, &standing, "run_creation", &LimitKey::RunCreation(caller.organization), limit).await
+    count(app, &standing, "new_run", &LimitKey::RunCreation(caller.organization), limit).await
 }
 
 async fn count(

@@ -2,6 +2,7 @@
 //! address may, and what browsers are told about every answer. Nothing here knows what a route does.
 
 mod addresses;
+mod begun;
 mod cors;
 mod headers;
 mod hosts;
@@ -13,6 +14,7 @@ use axum::Router;
 use axum::middleware;
 
 pub use self::addresses::{AddressLimit, Sweep};
+pub use self::begun::layer as begun;
 pub use self::headers::layer as headers;
 
 use crate::state::App;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use gantry_domain::id::OrganizationId;
-use gantry_domain::identity::{Email, OrganizationLimits, User};
+use gantry_domain::identity::{AuditAction, Email, OrganizationLimits, User};
+use gantry_domain::run::Actor;
 use gantry_domain::time::SystemClock;
 use gantry_service_kit::shutdown::Shutdown;
 
@@ -17,7 +18,7 @@ use super::config;
 use crate::Producer;
 use crate::backends;
 use crate::error::ApiError;
-use crate::services::identity::{organizations, passwords, profile};
+use crate::services::identity::{audit, organizations, passwords, profile};
 use crate::state::App;
 
 fn told(error: ApiError) -> anyhow::Error {
@@ -52,7 +53,11 @@ pub async fn user(file: Option<&Path>, command: UserCommand) -> anyhow::Result<E
             Ok(format!("{} can sign in again", user.email))
         }
         UserCommand::ResetPassword { email } => {
-            let token = passwords::begin_reset(app, &find(app, &email).await?).await.map_err(told)?;
+            let user = find(app, &email).await?;
+            let token = passwords::begin_reset(app, &user).await.map_err(told)?;
+            let home = app.parts.stores.organizations.of_user(user.id).await?.first().map(|home| home.id);
+            let entry = audit::by(app, Actor::System, home, AuditAction::PasswordForgotten).to(user.id);
+            audit::write(app, entry.with("by", "the operator")).await;
             Ok(format!(
                 "Good for an hour, once: POST /api/v1/auth/password/reset {{\"token\": \"{}\", \"password\": …}}",
                 token.expose()

@@ -102,10 +102,21 @@ pub fn agent(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::USER_AGENT)?.to_str().ok()
 }
 
-fn cookie(headers: &HeaderMap) -> Option<String> {
+/// The refresh token in the cookie of this name, and in no other: what anybody nearby can set is not believed beside what only
+/// we can.
+fn cookie(app: &App, headers: &HeaderMap) -> Option<String> {
+    let name = Jar::of(app).ok()?.name();
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| [COOKIE, PLAIN_COOKIE].contains(name)).map(|(_, value)| value.to_owned())
+    pairs.find(|(of, _)| *of == name).map(|(_, value)| value.to_owned())
+}
+
+/// Refuses what could not be delivered, before anything is done.
+pub(super) fn deliverable(app: &App, delivery: Option<Delivery>) -> ApiResult<()> {
+    match delivery.unwrap_or(Delivery::Cookie) {
+        Delivery::Body => Ok(()),
+        Delivery::Cookie => Jar::of(app).map(drop),
+    }
 }
 
 pub(super) fn organization_id(text: Option<&str>) -> ApiResult<Option<OrganizationId>> {
@@ -133,6 +144,7 @@ pub async fn confirm_sign_up(
     headers: HeaderMap,
     body: ApiJson<ConfirmSignUp>,
 ) -> ApiResult<Response> {
+    deliverable(&app, body.value.delivery)?;
     let said = sign_up::Confirmed {
         token: &body.value.token.0,
         password: &body.value.password.0,
@@ -154,10 +166,7 @@ pub async fn sign_in(
 ) -> ApiResult<Response> {
     let SignIn { email, password, organization, delivery } = &body.value;
     let organization = organization_id(organization.as_deref())?;
-    if delivery.is_none_or(|delivery| delivery == Delivery::Cookie) {
-        // Before anything is counted or begun.
-        Jar::of(&app)?;
-    }
+    deliverable(&app, *delivery)?;
     let client = sessions::client(agent(&headers));
     let signed = passwords::sign_in(&app, email, &password.0, organization, client).await?;
     signed_in(&app, &signed, *delivery)
@@ -176,7 +185,7 @@ pub async fn refresh(
     let (token, delivery) = match body.value.refresh_token {
         Some(token) => (token.0, Delivery::Body),
         None => (
-            cookie(&headers).ok_or_else(|| unauthorized("There is no refresh token: sign in."))?,
+            cookie(&app, &headers).ok_or_else(|| unauthorized("There is no refresh token: sign in."))?,
             Delivery::Cookie,
         ),
     };
@@ -193,7 +202,7 @@ pub async fn sign_out(
     headers: HeaderMap,
     body: ApiJson<Refresh>,
 ) -> ApiResult<Response> {
-    let held = cookie(&headers);
+    let held = cookie(&app, &headers);
     if let Some(token) = body.value.refresh_token.map(|token| token.0).or_else(|| held.clone()) {
         sessions::sign_out(&app, &token).await?;
     }

@@ -68,7 +68,7 @@ pub async fn list(
     }))
 }
 
-/// Give a key another secret. The old one stops working at once.
+/// Give a key another secret. The old one stops working, within five seconds everywhere.
 #[utoipa::path(post, path = "/api/v1/keys/{id}/rotate", operation_id = "rotate_key", tag = "keys", params(("id" = String, Path)),
     responses((status = 200, body = NewKey),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]

@@ -11,7 +11,7 @@ use gantry_api_types::problem::Problem;
 use gantry_domain::id::{OrganizationId, SessionId};
 use gantry_domain::run::Actor;
 
-use super::auth::{agent, signed_in};
+use super::auth::{agent, deliverable, signed_in};
 use super::view;
 use crate::access::Identity;
 use crate::error::{ApiError, ApiResult};
@@ -72,6 +72,7 @@ pub async fn password(
 ) -> ApiResult<Response> {
     let client = sessions::client(agent(&headers));
     let ChangePassword { current, new, delivery } = &body.value;
+    deliverable(&app, *delivery)?;
     let signed = passwords::change_own(&app, person.user, &current.0, &new.0, client).await?;
     signed_in(&app, &signed, *delivery)
 }

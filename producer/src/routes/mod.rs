@@ -210,7 +210,9 @@ pub fn public(app: Arc<App>) -> Router {
     let reference =
         utoipa_swagger_ui::SwaggerUi::new("/api/docs").url("/api/openapi.json", as_written(openapi));
     let router = router.route("/api/docs/errors", axum::routing::get(errors_page::show)).merge(reference);
-    finish(http::guard(inner(router), &app), app)
+    let served = finish(http::guard(inner(router), &app), app.clone());
+    // Outermost: what a request's task needs to know is told inside.
+    served.layer(middleware::from_fn_with_state(app, http::begun))
 }
 
 /// The worker protocol.

@@ -14,7 +14,7 @@ use gantry_api_types::identity::{
 use gantry_api_types::problem::Problem;
 use gantry_domain::id::{InvitationId, UserId};
 
-use super::auth::{agent, signed_in};
+use super::auth::{agent, deliverable, signed_in};
 use super::runs::PageParams;
 use super::view;
 use crate::access::Caller;
@@ -190,6 +190,7 @@ pub async fn accept_invitation(
     headers: HeaderMap,
     body: ApiJson<AcceptInvitation>,
 ) -> ApiResult<Response> {
+    deliverable(&app, body.value.delivery)?;
     let said = invitations::Accepting {
         token: &body.value.token.0,
         password: body.value.password.as_ref().map(|password| password.0.as_str()),

@@ -4,6 +4,7 @@ use gantry_api_types::worker::{Claim, Grant, RegistryAuth};
 use gantry_domain::attempt::Observation;
 use gantry_domain::id::{RunId, WorkerId};
 use gantry_domain::run::{AttemptReport, Claimed, Lease, LeaseToken, Refused, Run};
+use gantry_domain::spec::Network;
 use gantry_domain::time::Timestamp;
 use gantry_store::{Durability, LeaseRef, Renewal, StoreError};
 
@@ -28,6 +29,8 @@ pub async fn claim(app: &App, id: RunId, claim: Claim, allowed: &Allowed) -> Api
     };
     let decide = |run: &Run| match run.claim(lease.clone(), now)? {
         _ if !allowed.pool(&run.spec.pool) => Err(Refused::Stale),
+        // An older worker would give it one: it stays queued for another.
+        _ if run.spec.network == Network::None && !claim.keeps_network => Err(Refused::Stale),
         Claimed::Granted(next) => Ok(Some(next)),
         Claimed::Repeated => Ok(None),
     };

@@ -24,7 +24,15 @@ pub async fn of_project(
     spec: &RunSpec,
 ) -> Result<Option<u32>, StoreError> {
     let Some(name) = &spec.project else { return Ok(None) };
-    Ok(app.projects.named(app, organization, name).await?.and_then(|project| project.concurrency))
+    match app.projects.named(app, organization, name).await {
+        Ok(project) => Ok(project.and_then(|project| project.concurrency)),
+        // One document that cannot be read holds up nobody else's runs; its own are looked at when they are claimed.
+        Err(StoreError::Corrupt(why)) => {
+            tracing::error!(org.id = %organization, project = name, why, "a project that cannot be read limits nothing");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The limits that hold for a run of an organization with this allowance, by keys that begin with it. Of a project's own

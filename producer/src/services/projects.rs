@@ -61,9 +61,8 @@ impl Projects {
         let asked = Instant::now();
         let found = app.parts.stores.projects.by_name(organization, name).await?.map(Arc::new);
         let mut projects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if projects.len() >= MAX_CACHED {
-            projects.retain(|_, (_, at)| at.elapsed() < BELIEVED_FOR);
-        }
+        // Projects can be large: what is not believed any more is not kept.
+        projects.retain(|_, (_, at)| at.elapsed() < BELIEVED_FOR);
         if projects.len() < MAX_CACHED {
             projects.insert((organization, name.to_owned()), (found.clone(), asked));
         }
@@ -165,6 +164,11 @@ pub async fn delete(app: &App, caller: Caller, project: &Project) -> ApiResult<(
     app.parts.stores.projects.delete(project.organization, project.id).await?;
     app.projects.forget(project);
     tell(app, caller, AuditAction::ProjectDeleted, project, None).await;
+    if project.concurrency.is_some() {
+        let key = concurrency::project_key(project.organization, &project.name);
+        concurrency::unblock(app, &key, concurrency::WOKEN_AT_ONCE).await?;
+        app.wakes.dispatch.wake();
+    }
     Ok(())
 }
 

@@ -336,9 +336,9 @@ async fn without_keys_no_secret_can_be_set_and_nothing_else_fails() {
     shop(&installation, json!({})).await;
     put(&installation, "shop/variables/A", json!({"value": "x"})).await.expect(204);
     let refused = put(&installation, "shop/secrets/TOKEN", json!({"value": "abcdef"})).await;
-    assert!(refused.refused(501, "not_configured").text().contains("sealing_keys"));
+    assert!(refused.refused(422, "not_configured").text().contains("sealing_keys"));
     let login = json!({"username": "ann", "password": "abcdef"});
-    put(&installation, "shop/registries/registry.example", login).await.refused(501, "not_configured");
+    put(&installation, "shop/registries/registry.example", login).await.refused(422, "not_configured");
     installation.accept(spec_with(json!({"project": "shop"}))).await;
 }
 

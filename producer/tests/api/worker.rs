@@ -104,7 +104,8 @@ impl<'a> FakeWorker<'a> {
     }
 
     pub async fn try_claim(&self, run: RunId, dispatch: DispatchId, claim: ClaimId) -> Answer {
-        let body = serde_json::to_value(Claim { worker: self.id, dispatch, claim }).unwrap();
+        let body =
+            serde_json::to_value(Claim { worker: self.id, dispatch, claim, keeps_network: true }).unwrap();
         self.call(Method::POST, &format!("/worker/v1/runs/{run}/claim"), None, body).await
     }
 

@@ -127,16 +127,25 @@ impl Invitation {
         Ok(Self { token_hash, role, sent_at: now, expires_at: now + LIFE, ..self.next(self.state) })
     }
 
+    /// Also while somebody is accepting: whoever did not get to the end of it does not any more.
     pub fn revoke(&self, now: Timestamp) -> Result<Self, InvitationRefused> {
-        self.must_be_open()?;
+        match self.state {
+            InvitationState::Accepting { .. } => {}
+            _ => self.must_be_open()?,
+        }
         Ok(self.next(InvitationState::Revoked { at: now }))
     }
 
-    /// This person takes it. Whoever began already may go on, also after the seven days; the successor is then the
-    /// invitation as it is.
+    /// This person takes it. Whoever began already may go on within the seven days; the successor is then the invitation
+    /// as it is.
     pub fn accept(&self, user: &User, now: Timestamp) -> Result<Accept, InvitationRefused> {
         match self.state {
-            InvitationState::Accepting { user: elected, .. } if elected == user.id => Ok(Accept::GoOn),
+            InvitationState::Accepting { user: elected, .. } if elected == user.id => {
+                match self.expires_at <= now {
+                    true => Err(InvitationRefused::Expired),
+                    false => Ok(Accept::GoOn),
+                }
+            }
             _ => {
                 self.check(now)?;
                 if user.email != self.email {

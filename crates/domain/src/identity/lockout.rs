@@ -96,10 +96,12 @@ impl Failures {
         }
     }
 
-    /// Without the last attempt, which was never judged.
+    /// Without an attempt that turned out not to be a failure: as it was `before`, unless somebody `counted` another one since.
+    /// An attempt that is taken back prolongs no wait.
     #[must_use]
-    pub fn take_back(self) -> Self {
-        Self { count: self.count.saturating_sub(1), ..self }
+    pub fn take_back(self, counted: Self, before: Option<Self>) -> Self {
+        let fewer = Self { count: self.count.saturating_sub(1), ..self };
+        if self == counted { before.unwrap_or(fewer) } else { fewer }
     }
 }
 
@@ -134,7 +136,16 @@ mod tests {
         assert_eq!(Failures::attempt(failures, policy, at(29)), Err(at(30)));
         let sixth = Failures::attempt(failures, policy, at(30)).unwrap();
         assert_eq!(Failures::attempt(Some(sixth), policy, at(31)), Err(at(90)));
-        assert_eq!(Failures::attempt(Some(sixth.take_back()), policy, at(31)), Err(at(60)));
+        let before = sixth.take_back(sixth, failures);
+        assert_eq!(Some(before), failures);
+        assert_eq!(
+            Failures::attempt(Some(before), policy, at(31)),
+            Ok(Failures { count: 6, last_at: at(31) })
+        );
+        let seventh = Failures { count: 7, last_at: at(90) };
+        assert_eq!(seventh.take_back(sixth, failures), Failures { count: 6, ..seventh });
+        let first = Failures { count: 1, last_at: at(5) };
+        assert_eq!(first.take_back(first, None).count, 0);
         let next_day = Failures::attempt(Some(sixth), policy, at(30 + 24 * 60 * 60)).unwrap();
         assert_eq!(next_day.count, 1);
     }

@@ -34,6 +34,12 @@ impl Guarded {
         }
     }
 
+    /// Somebody is about to get the image by a login: from here on nobody else has it without asking the registry.
+    pub fn close(&self, image: &str) {
+        let mut guarded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guarded.entry(repository(image)).or_default();
+    }
+
     /// The registry gave the image to who signed in like this. What it gives to anybody stays open.
     pub fn given(&self, image: &str, login: Option<&RegistryLogin>) {
         let mut guarded = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -132,6 +132,9 @@ impl DockerExecutor {
         login: Option<&RegistryLogin>,
         progress: &dyn Progress,
     ) -> Result<(), ExecutorError> {
+        if login.is_some() {
+            self.guarded.close(image);
+        }
         self.pulls.pull(&self.engine, image, login, self.options.pull, progress).await?;
         self.images.pulled(image);
         self.guarded.given(image, login);

@@ -37,7 +37,9 @@ pub async fn an_installation_keeps_its_id(stores: Stores) {
 pub async fn only_the_first_bootstrap_counts(stores: Stores) {
     let (one, other) = (first(1), first(2));
     assert_eq!(stores.auth.first_organization().await.unwrap(), None);
+    assert_eq!(stores.auth.operators().await.unwrap(), None);
     assert!(stores.auth.bootstrap(&one).await.unwrap());
+    assert_eq!(stores.auth.operators().await.unwrap(), Some(one.organization.id));
     assert!(!stores.auth.bootstrap(&other).await.unwrap());
     let organization = stores.organizations.get(one.organization.id).await.unwrap();
     assert_eq!(organization.as_ref(), Some(&one.organization));

@@ -10,7 +10,7 @@ fn account(email: &str) -> Subject {
 }
 
 async fn let_through(stores: &Stores, subject: &Subject, seconds: u64) -> bool {
-    matches!(stores.sign_ins.attempt(subject, at(seconds)).await.unwrap(), Attempt::Counted(_))
+    matches!(stores.sign_ins.attempt(subject, at(seconds)).await.unwrap(), Attempt::Counted { .. })
 }
 
 pub async fn of_many_attempts_at_once_only_the_free_ones_get_through(stores: Stores) {
@@ -37,14 +37,24 @@ pub async fn of_many_attempts_at_once_only_the_free_ones_get_through(stores: Sto
 pub async fn a_success_forgives_and_an_unjudged_attempt_is_taken_back(stores: Stores) {
     let ann = account("ann@example.com");
     let count = async || stores.sign_ins.failures(&ann).await.unwrap().map(|failures| failures.count);
-    stores.sign_ins.take_back(&ann).await.unwrap();
+    let none = Failures { count: 0, last_at: at(0) };
+    stores.sign_ins.take_back(&ann, none, None).await.unwrap();
     stores.sign_ins.forgive(&ann).await.unwrap();
     assert_eq!(count().await, None);
-    for _ in 0..3 {
-        assert!(let_through(&stores, &ann, 1).await);
-    }
-    stores.sign_ins.take_back(&ann).await.unwrap();
-    assert_eq!(count().await, Some(2));
+    let attempt = async |seconds| match stores.sign_ins.attempt(&ann, at(seconds)).await.unwrap() {
+        Attempt::Counted { now, before } => (now, before),
+        Attempt::Locked(until) => panic!("locked until {until:?}"),
+    };
+    let (first, nothing) = attempt(1).await;
+    assert_eq!((first.count, nothing), (1, None));
+    let (second, before) = attempt(2).await;
+    assert_eq!(before, Some(first));
+    stores.sign_ins.take_back(&ann, second, before).await.unwrap();
+    assert_eq!(stores.sign_ins.failures(&ann).await.unwrap(), Some(first), "as if it had not been");
+    let (late, before) = attempt(3).await;
+    let (later, _) = attempt(4).await;
+    stores.sign_ins.take_back(&ann, late, before).await.unwrap();
+    assert_eq!(stores.sign_ins.failures(&ann).await.unwrap(), Some(Failures { count: 2, ..later }));
     stores.sign_ins.forgive(&ann).await.unwrap();
     assert_eq!(count().await, None);
     assert!(let_through(&stores, &ann, 2).await);

@@ -8,7 +8,11 @@ use crate::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     /// It may, and counts as failed until [`forgive`](SignInStore::forgive).
-    Counted(Failures),
+    Counted {
+        now: Failures,
+        /// What was counted before it.
+        before: Option<Failures>,
+    },
     /// Not before this time.
     Locked(Timestamp),
 }
@@ -20,8 +24,8 @@ pub trait SignInStore: Send + Sync {
     /// Lets an attempt through and counts it, or says how long to wait.
     async fn attempt(&self, subject: &Subject, now: Timestamp) -> Result<Attempt>;
 
-    /// The last attempt was never judged, because somebody else was locked or the password could not be looked at.
-    async fn take_back(&self, subject: &Subject) -> Result<()>;
+    /// An attempt was no failure, or never judged: what was counted is as it was before, unless more was counted since.
+    async fn take_back(&self, subject: &Subject, counted: Failures, before: Option<Failures>) -> Result<()>;
 
     /// A sign-in succeeded: nothing is counted any more.
     async fn forgive(&self, subject: &Subject) -> Result<()>;

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use gantry_domain::id::InstallationId;
+use gantry_domain::id::{InstallationId, OrganizationId};
 use gantry_domain::identity::Organization;
 use mongodb::bson::{Document, doc};
 
@@ -56,6 +56,15 @@ impl AuthStore for Mongo {
             organizations.find_one(doc! { "_id": { "$gt": "" } }).sort(doc! { "_id": 1 }).await
         });
         first.await?.map(|organization| Organization::of_document(&organization)).transpose()
+    }
+
+    async fn operators(&self) -> Result<Option<OrganizationId>> {
+        let call = self.core.call();
+        let Some(stored) = self.core.setting(&call, BOOTSTRAP).await? else { return Ok(None) };
+        let elected =
+            stored.get_document("organization").ok().and_then(|elected| elected.get_str("_id").ok());
+        let elected = elected.and_then(|id| id.parse().ok());
+        elected.map(Some).ok_or_else(|| bad(&stored, "organization"))
     }
 
     async fn check(&self) -> Result<()> {

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use gantry_domain::id::InstallationId;
+use gantry_domain::id::{InstallationId, OrganizationId};
 use gantry_domain::identity::Organization;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -10,6 +10,7 @@ use crate::{AuthStore, Bootstrap, Durability, Result, StoreError};
 
 const INSTALLATION: &str = "installation";
 const CHECKED: &str = "checked";
+const OPERATORS: &str = "operators";
 
 #[async_trait]
 impl AuthStore for Sqlite {
@@ -37,6 +38,8 @@ impl AuthStore for Sqlite {
                     return Ok(false);
                 }
                 if found(connection, &organization)? && add(connection, &user)? && add(connection, &key)? {
+                    let operators = organization.id.as_u128().to_be_bytes();
+                    connection.prepare_cached(sql::PUT_SETTING)?.execute(params![OPERATORS, operators])?;
                     return Ok(true);
                 }
                 Err(StoreError::Corrupt("there are users or keys, but no organization".to_owned()))
@@ -46,6 +49,16 @@ impl AuthStore for Sqlite {
 
     async fn first_organization(&self) -> Result<Option<Organization>> {
         self.find_kept(sql::FIRST_ORGANIZATION, []).await
+    }
+
+    async fn operators(&self) -> Result<Option<OrganizationId>> {
+        self.readers
+            .read(|connection| {
+                let mut setting = connection.prepare_cached(sql::SETTING)?;
+                let found: Option<[u8; 16]> = setting.query_row([OPERATORS], |row| row.get(0)).optional()?;
+                Ok(found.map(|bits| OrganizationId::from_u128(u128::from_be_bytes(bits))))
+            })
+            .await
     }
 
     async fn check(&self) -> Result<()> {

@@ -31,8 +31,7 @@ fn refused(why: InvitationRefused) -> ApiError {
 pub async fn invite(app: &App, caller: &Caller, address: &str, role: Role) -> ApiResult<Invitation> {
     let post = Post::required(app.identity.post.as_ref())?;
     let (email, stores) = (email(address)?, &app.parts.stores);
-    // Nobody is written to without end, whoever asks for it.
-    limits::admit(app, Some(&email)).await?;
+    limits::letter_to(app, &email).await?;
     let organization = organizations::get(app, caller.organization).await?;
     if let Some(known) = stores.users.by_email(&email).await?
         && organization.member(known.id).is_some()
@@ -52,9 +51,9 @@ pub async fn invite(app: &App, caller: &Caller, address: &str, role: Role) -> Ap
             (renew(app, open, &token, role).await?, AuditAction::InvitationSentAgain)
         }
     };
-    send(app, post, &organization, &invitation, &token).await?;
     let entry = audit::done(app, caller, action).to(invitation.id);
     audit::write(app, entry.with("email", &invitation.email).with("role", role)).await;
+    send(app, post, &organization, &invitation, &token).await?;
     Ok(invitation)
 }
 
@@ -102,12 +101,12 @@ pub async fn resend(app: &App, caller: &Caller, id: InvitationId) -> ApiResult<I
     let post = Post::required(app.identity.post.as_ref())?;
     let open =
         app.parts.stores.invitations.get(caller.organization, id).await?.ok_or_else(ApiError::not_found)?;
-    limits::admit(app, Some(&open.email)).await?;
+    limits::letter_to(app, &open.email).await?;
     let (organization, token) = (organizations::get(app, caller.organization).await?, Token::new());
     let role = open.role;
     let invitation = renew(app, open, &token, role).await?;
-    send(app, post, &organization, &invitation, &token).await?;
     audit::write(app, audit::done(app, caller, AuditAction::InvitationSentAgain).to(id)).await;
+    send(app, post, &organization, &invitation, &token).await?;
     Ok(invitation)
 }
 

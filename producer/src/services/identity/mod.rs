@@ -119,7 +119,7 @@ impl IdentityService {
         if let Some(known) = self.operators.get() {
             return Ok(Some(*known));
         }
-        let first = auth.first_organization().await?.map(|organization| organization.id);
+        let first = auth.operators().await?;
         if let Some(first) = first {
             // Another caller may have been faster, with the same answer.
             let _ = self.operators.set(first);

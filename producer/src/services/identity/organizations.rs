@@ -12,6 +12,9 @@ use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::state::App;
 
+/// Looked at together.
+const KEYS: u32 = 100;
+
 impl From<MembershipError> for ApiError {
     fn from(error: MembershipError) -> Self {
         match error {
@@ -100,6 +103,18 @@ pub async fn remove(app: &App, caller: &Caller, user: UserId) -> ApiResult<()> {
 /// Somebody goes, by himself or by an admin.
 pub async fn leave(app: &App, by: Actor, id: OrganizationId, user: UserId) -> ApiResult<()> {
     change(app, id, |organization| Ok(organization.remove(user)?)).await?;
+    // They do nothing any more; should he come back, they still do nothing.
+    let mut after = None;
+    loop {
+        let page = app.parts.stores.keys.list(id, Some(user), after, KEYS).await?;
+        for key in page.items.iter().filter(|key| key.revoked_at.is_none()) {
+            app.parts.stores.keys.update(&key.revoke(app.now())).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
     audit::write(app, audit::by(app, by, Some(id), AuditAction::MemberRemoved).to(user)).await;
     Ok(())
 }

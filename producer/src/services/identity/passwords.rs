@@ -5,8 +5,8 @@ use std::sync::Arc;
 use gantry_api_types::problem::ProblemCode;
 use gantry_credentials::password::{NewPassword, PasswordError, PresentedPassword, Verdict};
 use gantry_credentials::token::{PasswordReset as ResetKind, Token};
-use gantry_domain::id::OrganizationId;
-use gantry_domain::identity::lockout::Subject;
+use gantry_domain::id::{OrganizationId, UserId};
+use gantry_domain::identity::lockout::{Failures, Subject};
 use gantry_domain::identity::reset::{self, ResetRefused};
 use gantry_domain::identity::session::Client;
 use gantry_domain::identity::{AuditAction, AuditEntry, Email, Outcome, PasswordHash, PasswordReset, User};
@@ -49,17 +49,18 @@ pub async fn choose(app: &App, text: &str, related: &[&str], pointer: &str) -> A
 /// An attempt that was counted, and is taken back unless it was judged.
 struct Counted<'a> {
     app: &'a App,
-    subjects: Vec<Subject>,
+    attempts: Vec<(Subject, Failures, Option<Failures>)>,
 }
 
 impl<'a> Counted<'a> {
     /// Counts an attempt at the account and from the address, before it is known how it ends.
     async fn new(app: &'a App, email: &Email) -> ApiResult<Self> {
         let address = request_id::client().map(|address| Subject::address(address.0));
-        let mut counted = Self { app, subjects: Vec::new() };
-        for subject in [Some(Subject::Account(email.clone())), address].into_iter().flatten() {
+        let mut counted = Self { app, attempts: Vec::new() };
+        // The address first: who is locked out himself does not touch anybody's account.
+        for subject in [address, Some(Subject::Account(email.clone()))].into_iter().flatten() {
             match app.parts.stores.sign_ins.attempt(&subject, app.now()).await? {
-                Attempt::Counted(_) => counted.subjects.push(subject),
+                Attempt::Counted { now, before } => counted.attempts.push((subject, now, before)),
                 Attempt::Locked(until) => {
                     counted.take_back().await?;
                     return Err(limits::too_often(seconds_until(until, app.now())));
@@ -70,8 +71,8 @@ impl<'a> Counted<'a> {
     }
 
     async fn take_back(self) -> ApiResult<()> {
-        for subject in &self.subjects {
-            self.app.parts.stores.sign_ins.take_back(subject).await?;
+        for (subject, now, before) in self.attempts {
+            self.app.parts.stores.sign_ins.take_back(&subject, now, before).await?;
         }
         Ok(())
     }
@@ -80,10 +81,10 @@ impl<'a> Counted<'a> {
     /// others by it.
     async fn forgive(self) -> ApiResult<()> {
         let sign_ins = &self.app.parts.stores.sign_ins;
-        for subject in &self.subjects {
+        for (subject, now, before) in self.attempts {
             match subject {
-                Subject::Account(_) => sign_ins.forgive(subject).await?,
-                Subject::Address(_) => sign_ins.take_back(subject).await?,
+                Subject::Account(_) => sign_ins.forgive(&subject).await?,
+                Subject::Address(_) => sign_ins.take_back(&subject, now, before).await?,
             }
         }
         Ok(())
@@ -128,7 +129,7 @@ async fn hash_anew(app: &App, user: User, password: &str) -> User {
 /// Signs somebody in. The same answer, after the same time, for a wrong password, an account that is not there and one that is
 /// disabled.
 pub async fn sign_in(
-    app: &App,
+    app: &Arc<App>,
     email: &str,
     password: &str,
     organization: Option<OrganizationId>,
@@ -145,17 +146,22 @@ pub async fn sign_in(
     let known = user.as_ref().map(|user| user.id);
     match judge(app, &email, user, password).await {
         Ok(user) => {
-            let organization = sessions::organization(app, &user, organization).await?;
-            let works_in = organization.as_ref().map(|(organization, _)| organization.id);
-            let id = user.id;
-            let signed = sessions::begin(app, user, organization, client).await?;
-            let entry = audit::by(app, Actor::User(id), works_in, AuditAction::SignIn);
-            audit::write(app, entry.to(email)).await;
-            Ok(signed)
+            let wanted = sessions::organization(app, &user, organization).await;
+            let works_in =
+                wanted.as_ref().ok().and_then(Option::as_ref).map(|(organization, _)| organization.id);
+            let home = match works_in {
+                Some(works_in) => Some(works_in),
+                None => {
+                    sessions::organization(app, &user, None).await?.map(|(organization, _)| organization.id)
+                }
+            };
+            // Also where he wants to work somewhere else: the password was right.
+            note(app, &user, home, AuditAction::SignIn).await;
+            sessions::begin(app, user, wanted?, client).await
         }
         Err(error) => {
             if error.code == ProblemCode::Unauthorized {
-                refused(app, known, &email).await;
+                refused(app, known, email);
             }
             Err(error)
         }
@@ -163,14 +169,28 @@ pub async fn sign_in(
 }
 
 /// Tells those who can do something about it.
-async fn refused(app: &App, user: Option<gantry_domain::id::UserId>, email: &Email) {
-    let organizations = match user {
-        Some(user) => app.parts.stores.organizations.of_user(user).await.unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let entry = AuditEntry::new(AuditAction::SignIn, Outcome::Refused, app.now()).to(email);
-    let organization = organizations.first().map(|organization| organization.id);
-    audit::write(app, AuditEntry { organization, ..entry }).await;
+fn refused(app: &Arc<App>, user: Option<UserId>, email: Email) {
+    let (work, client) = (app.clone(), request_id::client());
+    // After the answer: how long it takes would tell whether there is an account.
+    let written = app.identity.later(app, async move {
+        let organizations = match user {
+            Some(user) => work.parts.stores.organizations.of_user(user).await?,
+            None => Vec::new(),
+        };
+        let mut told: Vec<_> = organizations.iter().map(|organization| Some(organization.id)).collect();
+        if told.is_empty() {
+            told.push(None);
+        }
+        for organization in told {
+            let entry = AuditEntry::new(AuditAction::SignIn, Outcome::Refused, work.now()).to(&email);
+            let entry = client.into_iter().fold(entry, |entry, address| entry.from_address(address));
+            audit::write(&work, AuditEntry { organization, ..entry }).await;
+        }
+        Ok(())
+    });
+    if written.is_err() {
+        tracing::warn!(?user, "too many sign-ins are refused at once: this one is not in the audit log");
+    }
 }
 
 /// Another password, by whoever knows the present one. Every session is over; the answer begins another.
@@ -183,7 +203,9 @@ pub async fn change_own(
 ) -> ApiResult<Signed> {
     limits::admit(app, Some(&user.email)).await?;
     let email = user.email.clone();
-    let user = judge(app, &email, Some(user), current).await.map_err(|error| match error.code {
+    // Not as somebody believed a moment ago.
+    let user = app.parts.stores.users.get(user.id).await?;
+    let user = judge(app, &email, user, current).await.map_err(|error| match error.code {
         ProblemCode::Unauthorized => ApiError::field("/current", "is not your password"),
         _ => error,
     })?;
@@ -203,7 +225,11 @@ async fn set(app: &App, user: User, password: &str, pointer: &str) -> ApiResult<
     let hash = choose(app, password, &[user.email.as_str(), &user.name], pointer).await?;
     let now = app.now();
     let users = &app.parts.stores.users;
-    let decide = |user: &User| Ok(user.set_password(hash.clone(), now));
+    let judged = user.password.clone();
+    let decide = |user: &User| match user.password == judged {
+        true => Ok(user.set_password(hash.clone(), now)),
+        false => Err(ApiError::conflict("The password was changed at this moment: sign in again.")),
+    };
     let (_, user) = change(&**users, user, decide).await?;
     app.identity.believed.forget();
     Ok(user)
@@ -219,7 +245,7 @@ pub async fn forgot(app: &Arc<App>, email: &str) -> ApiResult<()> {
     let email: Email = email.parse().map_err(|error: gantry_domain::identity::email::EmailError| {
         ApiError::field("/email", error.to_string())
     })?;
-    limits::admit(app, Some(&email)).await?;
+    limits::letter(app, &email).await?;
     let (work, client) = (app.clone(), request_id::client());
     app.identity.later(app, async move {
         let Some(post) = &work.identity.post else { return Ok(()) };
@@ -250,6 +276,10 @@ pub async fn reset(app: &App, token: &str, password: &str) -> ApiResult<()> {
     let stores = &app.parts.stores;
     let reset = stores.resets.by_token(&token.hash().0).await?.ok_or_else(dead)?;
     let user = stores.users.get(reset.user).await?.filter(|user| !user.is_disabled()).ok_or_else(dead)?;
+    // Asked for before the password was changed: whoever saw that letter is not the one who changed it.
+    if reset.created_at < user.password_changed_at {
+        return Err(dead());
+    }
     let used = reset.use_up(app.now()).map_err(|ResetRefused| dead())?;
     // Before the link is used up: whoever chose a weak one may choose again.
     let hash = choose(app, password, &[user.email.as_str(), &user.name], "/password").await?;

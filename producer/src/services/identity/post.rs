@@ -54,7 +54,7 @@ impl Post {
     pub fn required(post: Option<&Self>) -> ApiResult<&Self> {
         post.ok_or_else(|| {
             ApiError::new(
-                ProblemCode::NotSupported,
+                ProblemCode::NotConfigured,
                 "This needs mail, which is off here: whoever operates Gantry sets `mail.to` and `public_url`.",
             )
         })

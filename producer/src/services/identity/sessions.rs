@@ -1,5 +1,6 @@
 //! Sessions: begun by a proof of who somebody is, kept up by refresh tokens that each work once.
 
+use gantry_api_types::problem::ProblemCode;
 use gantry_credentials::jwt::{AccessToken, Subject};
 use gantry_credentials::token::{Refresh as RefreshKind, Token};
 use gantry_domain::id::{OrganizationId, SessionId};
@@ -114,6 +115,7 @@ pub async fn refresh(app: &App, presented: &str) -> ApiResult<Signed> {
             Refresh::Rotated(next) => {
                 let organization = match organization(app, &user, next.organization).await {
                     Ok(Some(organization)) if next.organization.is_some() => Some(organization),
+                    Err(error) if error.code != ProblemCode::ValidationFailed => return Err(error),
                     // He was sent away, or has come to somewhere.
                     _ => organization(app, &user, None).await?,
                 };
@@ -183,5 +185,7 @@ pub async fn switch(app: &App, user: User, session: Session, to: OrganizationId)
     let sessions = &app.parts.stores.sessions;
     let (_, session) = change(&**sessions, session, |session| Ok(session.switch(Some(to)))).await?;
     let access = issue(app, &session)?;
+    let entry = audit::by(app, Actor::User(user.id), Some(to), AuditAction::SignIn).to(session.id);
+    audit::write(app, entry.with("by", "switching")).await;
     Ok(Signed { user, organization, access, refresh: None })
 }

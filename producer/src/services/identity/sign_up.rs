@@ -21,6 +21,8 @@ use crate::state::App;
 
 const PURPOSE: Purpose = Purpose::new("sign-up");
 const LIFE: Duration = Duration::from_secs(3600);
+/// All of them are read at every sign-in.
+const MOST_ORGANIZATIONS: usize = 20;
 
 fn must_be_open(app: &App) -> ApiResult<()> {
     match app.config.identity.open_sign_up {
@@ -53,7 +55,7 @@ pub async fn begin(app: &Arc<App>, address: &str) -> ApiResult<()> {
     must_be_open(app)?;
     Post::required(app.identity.post.as_ref())?;
     let email = email(address)?;
-    limits::admit(app, Some(&email)).await?;
+    limits::letter(app, &email).await?;
     let work = app.clone();
     app.identity.later(app, async move {
         let Some(post) = &work.identity.post else { return Ok(()) };
@@ -121,6 +123,12 @@ pub async fn found_another(app: &App, admin: &User, name: String) -> ApiResult<O
                 "New organizations are begun by whoever operates this installation: ask an admin there.",
             ));
         }
+    }
+    limits::admit(app, Some(&admin.email)).await?;
+    if app.parts.stores.organizations.of_user(admin.id).await?.len() >= MOST_ORGANIZATIONS {
+        return Err(ApiError::conflict(format!(
+            "A person belongs to {MOST_ORGANIZATIONS} organizations at most."
+        )));
     }
     found(app, admin, name).await
 }

@@ -231,6 +231,6 @@ async fn without_mail_what_needs_it_says_so() {
         town.post("/api/v1/auth/signup", json!({"email": "a@example.com"})).await,
         town.call(Method::POST, "/api/v1/organization/invitations", Some(&admin.token), invite).await,
     ] {
-        assert!(answer.refused(422, "not_supported").text().contains("mail.to"));
+        assert!(answer.refused(422, "not_configured").text().contains("mail.to"));
     }
 }

@@ -76,16 +76,17 @@ impl SignInStore for Mongo {
                 Err(until) => return Ok(Attempt::Locked(until)),
             };
             if self.core.count(&call, &name, known.as_ref(), next).await? {
-                return Ok(Attempt::Counted(next));
+                return Ok(Attempt::Counted { now: next, before: failures });
             }
         }
     }
 
-    async fn take_back(&self, subject: &Subject) -> Result<()> {
+    async fn take_back(&self, subject: &Subject, counted: Failures, before: Option<Failures>) -> Result<()> {
         let (call, name) = (self.core.call(), subject.to_string());
         loop {
             let Some(known) = self.core.counted(&call, &name).await? else { return Ok(()) };
-            if self.core.count(&call, &name, Some(&known), known.failures.take_back()).await? {
+            let without = known.failures.take_back(counted, before);
+            if self.core.count(&call, &name, Some(&known), without).await? {
                 return Ok(());
             }
         }

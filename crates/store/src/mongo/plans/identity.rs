@@ -112,7 +112,8 @@ async fn sign_ins(stores: &Stores) {
         for _ in 0..2 {
             stores.sign_ins.attempt(&subject, at(1)).await.unwrap();
         }
-        stores.sign_ins.take_back(&subject).await.unwrap();
+        let none = gantry_domain::identity::lockout::Failures { count: 0, last_at: at(0) };
+        stores.sign_ins.take_back(&subject, none, None).await.unwrap();
         stores.sign_ins.failures(&subject).await.unwrap();
         if number % 2 == 0 {
             stores.sign_ins.forgive(&subject).await.unwrap();

@@ -31,18 +31,18 @@ impl SignInStore for Sqlite {
                     Err(until) => Ok(Attempt::Locked(until)),
                     Ok(next) => {
                         put(writing.connection, &name, next)?;
-                        Ok(Attempt::Counted(next))
+                        Ok(Attempt::Counted { now: next, before: known })
                     }
                 }
             })
             .await
     }
 
-    async fn take_back(&self, subject: &Subject) -> Result<()> {
+    async fn take_back(&self, subject: &Subject, counted: Failures, before: Option<Failures>) -> Result<()> {
         let name = subject.to_string();
         self.writer
             .write(Durability::Relaxed, move |writing| match failures(writing.connection, &name)? {
-                Some(known) => put(writing.connection, &name, known.take_back()),
+                Some(known) => put(writing.connection, &name, known.take_back(counted, before)),
                 None => Ok(()),
             })
             .await
