@@ -167,7 +167,7 @@ pub struct WhoamiArgs {}
 #[command(after_help = "\
 Examples:
   gantry doctor                 the GANTRY_* variables here, credentials and server of this machine
-  gantry doctor --env .env      what a deployment is configured with, as docker compose and systemd read it
+  gantry doctor --env .env      a deployment, from its file of variables (docker compose, systemd)
 
 Exit code 1 when something is weak.")]
 pub struct DoctorArgs {

@@ -170,7 +170,7 @@ pub async fn sign_in(
 
 /// Tells those who can do something about it.
 fn refused(app: &Arc<App>, user: Option<UserId>, email: Email) {
-    let (work, client) = (app.clone(), request_id::client());
+    let (work, client, now) = (app.clone(), request_id::client(), app.now());
     // After the answer: how long it takes would tell whether there is an account.
     let written = app.identity.later(app, async move {
         let organizations = match user {
@@ -182,7 +182,7 @@ fn refused(app: &Arc<App>, user: Option<UserId>, email: Email) {
             told.push(None);
         }
         for organization in told {
-            let entry = AuditEntry::new(AuditAction::SignIn, Outcome::Refused, work.now()).to(&email);
+            let entry = AuditEntry::new(AuditAction::SignIn, Outcome::Refused, now).to(&email);
             let entry = client.into_iter().fold(entry, |entry, address| entry.from_address(address));
             audit::write(&work, AuditEntry { organization, ..entry }).await;
         }
