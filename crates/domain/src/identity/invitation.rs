@@ -219,7 +219,8 @@ mod tests {
     fn one_person_accepts_once() {
         let (invitation, ann) = (invitation(), user("ann@example.com"));
         let accepting = begun(&invitation, &ann, day(6));
-        assert_eq!(accepting.accept(&ann, day(8)), Ok(Accept::GoOn), "an interrupted one goes on");
+        assert_eq!(accepting.accept(&ann, day(6)), Ok(Accept::GoOn), "an interrupted one goes on");
+        assert_eq!(accepting.accept(&ann, day(7)), Err(InvitationRefused::Expired), "within the seven days");
         assert_eq!(accepting.accept(&user("ann@example.com"), day(6)), Err(InvitationRefused::Accepted));
         let accepted = accepting.settle().unwrap();
         assert_eq!(accepted.version, 3);
@@ -252,7 +253,9 @@ mod tests {
         assert_eq!(revoked.resend([2; 32], Role::Admin, day(2)), Err(InvitationRefused::Revoked));
         assert_eq!(revoked.revoke(day(2)), Err(InvitationRefused::Revoked));
         let accepting = begun(&invitation, &ann, day(1));
-        assert_eq!(accepting.revoke(day(2)), Err(InvitationRefused::Accepted));
+        let stopped = accepting.revoke(day(2)).unwrap();
+        assert_eq!(stopped.accept(&ann, day(2)), Err(InvitationRefused::Revoked), "half-way in is not in");
+        assert_eq!(accepting.settle().unwrap().revoke(day(2)), Err(InvitationRefused::Accepted));
         assert_eq!(accepting.resend([2; 32], Role::Admin, day(2)), Err(InvitationRefused::Accepted));
     }
 }
