@@ -56,6 +56,12 @@ pub fn describe() {
         "1 while runs stay pending because the broker does not answer, else 0"
     );
     gauge!("gantry_dispatch_waits_for_broker").increment(0);
+    describe_counter!(
+        "gantry_audit_unwritten_total",
+        Unit::Count,
+        "Audit entries that the store did not take"
+    );
+    counter!("gantry_audit_unwritten_total").absolute(0);
     describe_counter!("gantry_quota_refused_total", Unit::Count, "Runs refused because a quota was used up");
     counter!("gantry_quota_refused_total", "quota" => "queued_runs").absolute(0);
     describe_counter!("gantry_rate_limited_total", Unit::Count, "Requests refused by a rate limit");
