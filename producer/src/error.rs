@@ -10,6 +10,14 @@ use gantry_store::StoreError;
 
 use crate::extract::request_id;
 
+/// An error's text as a sentence of its own.
+pub fn sentence(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", letters.as_str())
+}
+
 pub type ApiResult<T> = Result<T, ApiError>;
 
 /// An answer that is not the wanted one.

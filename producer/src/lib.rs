@@ -8,6 +8,7 @@ pub mod access;
 pub mod artifacts;
 pub mod backends;
 pub mod background;
+mod believed;
 pub mod config;
 pub mod error;
 pub mod extract;

@@ -54,7 +54,7 @@ impl Identity {
             }
             Ok::<_, StoreError>(found)
         };
-        let found = app.identity.believed.key(hash, ask).await?.ok_or_else(refused)?;
+        let found = app.identity.credentials.key(hash, ask).await?.ok_or_else(refused)?;
         let key = &found.credential;
         let permissions = key.permissions(found.user.as_ref(), found.role, now).map_err(|_| refused())?;
         let (organization, role) = (key.organization, found.role);
@@ -68,7 +68,7 @@ impl Identity {
         // No organization has this id.
         let nowhere = OrganizationId::from_u128(0);
         let asked = sessions.look_up(subject.session, subject.user, subject.organization.unwrap_or(nowhere));
-        let found = app.identity.believed.session((subject.session, subject.organization), asked).await?;
+        let found = app.identity.credentials.session((subject.session, subject.organization), asked).await?;
         let found = found.ok_or_else(refused)?;
         let genuine =
             found.credential.user == subject.user && now < expires_at + gantry_credentials::jwt::LEEWAY;

@@ -2,21 +2,21 @@
 //! its rights away: so a revoked key, an ended session, a disabled account or another role takes effect within five seconds on
 //! every replica, open streams included.
 
-mod believed;
 mod credential;
 mod identity;
 mod needs;
+mod presented;
 
 use gantry_api_types::problem::ProblemCode;
 use gantry_domain::id::{OrganizationId, UserId};
 use gantry_domain::permission::{Permission, Permissions};
 use gantry_domain::run::Actor;
 
-pub use self::believed::Believed;
 pub use self::credential::Credential;
 pub(crate) use self::credential::{bearer, unauthorized};
 pub use self::identity::Identity;
 pub use self::needs::{Needs, TABLE, needs};
+pub use self::presented::Credentials;
 use crate::error::{ApiError, ApiResult};
 
 /// Who calls, for which organization, and what they may do there at this moment.

@@ -1,12 +1,16 @@
 //! Query parameters; unknown and wrong ones are refused by name.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use gantry_domain::time::Timestamp;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, ApiResult};
 use crate::state::App;
 
 pub struct ApiQuery<T>(pub T);
@@ -33,6 +37,41 @@ pub fn limit(limit: Option<u32>) -> Result<u32, ApiError> {
         limit @ 1..=100 => Ok(limit),
         other => Err(ApiError::invalid_parameter(format!("`limit` is 1 to 100, not {other}."))),
     }
+}
+
+/// The id that a page begins behind.
+pub fn after<T: FromStr>(cursor: Option<&str>) -> ApiResult<Option<T>> {
+    cursor
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| ApiError::invalid_parameter("`cursor` is not one that a list gave you."))
+}
+
+/// A list that takes nothing else.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageParams {
+    /// 1 to 100; 25 if absent.
+    pub limit: Option<u32>,
+    /// From `next_cursor`.
+    pub cursor: Option<String>,
+}
+
+impl PageParams {
+    pub fn limit(&self) -> ApiResult<u32> {
+        limit(self.limit)
+    }
+
+    pub fn after<T: FromStr>(&self) -> ApiResult<Option<T>> {
+        after(self.cursor.as_deref())
+    }
+}
+
+pub fn time(name: &str, text: Option<&str>) -> ApiResult<Option<Timestamp>> {
+    text.map(str::parse)
+        .transpose()
+        .map_err(|error| ApiError::invalid_parameter(format!("`{name}`: {error}.")))
 }
 
 /// The values of a comma-separated parameter.

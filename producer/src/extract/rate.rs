@@ -13,8 +13,8 @@ use gantry_domain::id::OrganizationId;
 use gantry_domain::run::Actor;
 use gantry_ratelimit::{Decision, Limit, LimitKey};
 
+use crate::access::Caller;
 use crate::error::ApiError;
-use crate::services::accept::Caller;
 use crate::services::allowances::{self, Allowance};
 use crate::state::App;
 

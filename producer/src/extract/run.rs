@@ -9,8 +9,8 @@ use gantry_domain::run::Run;
 use tracing::Span;
 use tracing::field::display;
 
+use crate::access::Caller;
 use crate::error::ApiError;
-use crate::services::accept::Caller;
 use crate::state::App;
 
 /// The id in the path, for routes whose service does its own guarded write.

@@ -6,9 +6,11 @@ mod bootstrap;
 pub mod config;
 mod follow;
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,10 +48,10 @@ pub fn main() -> ExitCode {
         Some(Command::Health { ready }) => run(health(file, ready)),
         Some(Command::NewKey) => say(&credentials::new_api_key()),
         Some(Command::NewToken) => say(&credentials::new_token()),
-        Some(Command::NewSigningKey) => new_signing_key(),
+        Some(Command::NewSigningKey) => new_key(|name| SigningKey::random(name).to_config().to_string()),
         Some(Command::User { command }) => run(admin::user(file, command)),
         Some(Command::Organization { command }) => run(admin::organization(file, command)),
-        Some(Command::NewSealingKey) => new_sealing_key(),
+        Some(Command::NewSealingKey) => new_key(|name| SealingKey::random(name).to_config().to_string()),
         Some(Command::RotateSecrets) => run(rotate_secrets(file)),
     }
 }
@@ -75,19 +77,11 @@ fn fail(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// With a name of its own: two keys of one name cannot be told apart.
-fn new_signing_key() -> ExitCode {
+/// A key with a name of its own: two keys of one name cannot be told apart.
+fn new_key<N: FromStr<Err: Display>>(key: impl FnOnce(N) -> String) -> ExitCode {
     match format!("k{:08x}", rand::random::<u32>()).parse() {
-        Ok(name) => say(&SigningKey::random(name).to_config()),
-        Err(error) => fail(&error.to_string()),
-    }
-}
-
-/// As [`new_signing_key`].
-fn new_sealing_key() -> ExitCode {
-    match format!("k{:08x}", rand::random::<u32>()).parse() {
-        Ok(name) => say(&SealingKey::random(name).to_config()),
-        Err(error) => fail(&error.to_string()),
+        Ok(name) => say(&key(name)),
+        Err(error) => fail(&format!("{error}")),
     }
 }
 

@@ -15,17 +15,15 @@ use gantry_api_types::problem::Problem;
 use gantry_domain::id::{AuditId, OrganizationId};
 use gantry_domain::identity::AuditAction;
 use gantry_domain::run::Actor;
-use gantry_domain::time::Timestamp;
 use gantry_store::AuditFilter;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::runs::bad_cursor;
 use super::view;
 use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::ApiQuery;
-use crate::extract::query::limit;
+use crate::extract::query::{after, limit, time};
 use crate::services::identity::audit;
 use crate::state::App;
 
@@ -66,13 +64,6 @@ pub struct FilterParams {
 
 impl FilterParams {
     fn read(&self) -> ApiResult<AuditFilter> {
-        let time = |name: &str, text: &Option<String>| match text {
-            None => Ok(None),
-            Some(text) => text
-                .parse::<Timestamp>()
-                .map(Some)
-                .map_err(|error| ApiError::invalid_parameter(format!("`{name}`: {error}."))),
-        };
         let actor = match self.actor.as_deref() {
             None => None,
             Some("system") => Some(Actor::System),
@@ -93,7 +84,7 @@ impl FilterParams {
             }
             known => known,
         };
-        let (from, before) = (time("from", &self.from)?, time("before", &self.before)?);
+        let (from, before) = (time("from", self.from.as_deref())?, time("before", self.before.as_deref())?);
         Ok(AuditFilter { from, before, actor, action })
     }
 }
@@ -108,8 +99,7 @@ pub async fn list(
     ApiQuery(params): ApiQuery<AuditParams>,
 ) -> ApiResult<Json<Page<AuditEntry>>> {
     let limit = limit(params.limit)?;
-    let after: Option<AuditId> =
-        params.cursor.as_deref().map(str::parse).transpose().map_err(|_| bad_cursor())?;
+    let after: Option<AuditId> = after(params.cursor.as_deref())?;
     let AuditParams { from, before, actor, action, .. } = params;
     let filter = FilterParams { from, before, actor, action }.read()?;
     let page = app.parts.stores.audit.list(Some(caller.organization), &filter, after, limit).await?;

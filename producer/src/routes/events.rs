@@ -21,10 +21,10 @@ use gantry_store::StoreError;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::access::Caller;
 use crate::error::ApiResult;
 use crate::extract::{Access, Loaded};
 use crate::pace::Pace;
-use crate::services::accept::Caller;
 use crate::services::overview;
 use crate::sse::{self, ALIVE, COME_BACK, HELLO, KEEP_ALIVE, event};
 use crate::state::App;

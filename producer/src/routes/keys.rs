@@ -13,11 +13,10 @@ use gantry_domain::id::KeyId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::runs::bad_cursor;
 use super::view;
 use crate::access::Caller;
 use crate::error::ApiResult;
-use crate::extract::query::limit;
+use crate::extract::query::{after, limit};
 use crate::extract::{ApiJson, ApiPath, ApiQuery};
 use crate::services::identity::{keys, sign_up};
 use crate::state::App;
@@ -59,8 +58,7 @@ pub async fn list(
     ApiQuery(params): ApiQuery<KeyParams>,
 ) -> ApiResult<Json<Page<ApiKey>>> {
     let limit = limit(params.limit)?;
-    let after: Option<KeyId> =
-        params.cursor.as_deref().map(str::parse).transpose().map_err(|_| bad_cursor())?;
+    let after: Option<KeyId> = after(params.cursor.as_deref())?;
     let page = keys::list(&app, &caller, params.all.unwrap_or(false), after, limit).await?;
     Ok(Json(Page {
         items: page.items.iter().map(view::key).collect(),

@@ -15,11 +15,10 @@ use gantry_api_types::problem::Problem;
 use gantry_domain::id::{InvitationId, UserId};
 
 use super::auth::{agent, deliverable, signed_in};
-use super::runs::PageParams;
 use super::view;
 use crate::access::Caller;
 use crate::error::ApiResult;
-use crate::extract::query::limit;
+use crate::extract::query::PageParams;
 use crate::extract::{ApiJson, ApiPath, ApiQuery, Person};
 use crate::services::identity::{invitations, organizations, sessions, sign_up};
 use crate::state::App;
@@ -69,7 +68,7 @@ pub async fn members(
     ApiQuery(params): ApiQuery<PageParams>,
 ) -> ApiResult<Json<Page<Member>>> {
     let after: Option<UserId> = params.after()?;
-    let limit = limit(params.limit)? as usize;
+    let limit = params.limit()? as usize;
     let (items, next) = organizations::members(&app, caller.organization, after, limit).await?;
     Ok(Json(Page {
         items: items.iter().map(|(member, user)| view::member(member, user)).collect(),
@@ -126,7 +125,7 @@ pub async fn list_invitations(
     caller: Caller,
     ApiQuery(params): ApiQuery<PageParams>,
 ) -> ApiResult<Json<Page<Invitation>>> {
-    let (after, limit) = (params.after()?, limit(params.limit)?);
+    let (after, limit) = (params.after()?, params.limit()?);
     let page = app.parts.stores.invitations.list(caller.organization, after, limit).await?;
     Ok(Json(Page {
         items: page.items.iter().map(|invitation| view::invitation(invitation, app.now())).collect(),

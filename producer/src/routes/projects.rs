@@ -17,12 +17,10 @@ use gantry_api_types::project::{
 use gantry_credentials::secret::SecretText;
 use gantry_domain::id::ProjectId;
 use gantry_domain::project as domain;
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::query::limit;
+use crate::extract::query::PageParams;
 use crate::extract::{ApiJson, ApiQuery};
 use crate::services::projects;
 use crate::state::App;
@@ -50,29 +48,17 @@ impl FromRequestParts<Arc<App>> for LoadedProject {
     }
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ProjectParams {
-    /// 1 to 100; 25 if absent.
-    limit: Option<u32>,
-    /// From `next_cursor`.
-    cursor: Option<String>,
-}
-
 /// List projects, newest first.
-#[utoipa::path(get, path = "/api/v1/projects", operation_id = "list_projects", tag = "projects", params(ProjectParams),
+#[utoipa::path(get, path = "/api/v1/projects", operation_id = "list_projects", tag = "projects", params(PageParams),
     responses((status = 200, body = Page<ProjectSummary>),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
-    ApiQuery(params): ApiQuery<ProjectParams>,
+    ApiQuery(params): ApiQuery<PageParams>,
 ) -> ApiResult<Json<Page<ProjectSummary>>> {
-    let limit = limit(params.limit)?;
-    let bad = |_| ApiError::invalid_parameter("`cursor` is not one that a list gave you.");
-    let after = params.cursor.map(|cursor| cursor.parse::<ProjectId>().map_err(bad)).transpose()?;
-    let page = app.parts.stores.projects.list(caller.organization, after, limit).await?;
+    let after: Option<ProjectId> = params.after()?;
+    let page = app.parts.stores.projects.list(caller.organization, after, params.limit()?).await?;
     Ok(Json(Page {
         items: page.items.iter().map(ProjectSummary::of).collect(),
         next_cursor: page.next.map(|id| id.to_string()),
@@ -170,8 +156,7 @@ pub async fn secrets(LoadedProject { project, .. }: LoadedProject) -> Json<Secre
 #[utoipa::path(put, path = "/api/v1/projects/{project}/secrets/{name}", operation_id = "set_secret", tag = "projects",
     params(("project" = String, Path), ("name" = String, Path)), request_body = SetSecret,
     responses((status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "The installation has no key to keep secrets under", body = Problem, content_type = "application/problem+json")))]
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn set_secret(
     State(app): State<Arc<App>>,
     LoadedProject { caller, project, part }: LoadedProject,
@@ -206,8 +191,7 @@ pub async fn registries(LoadedProject { project, .. }: LoadedProject) -> Json<Re
 #[utoipa::path(put, path = "/api/v1/projects/{project}/registries/{registry}", operation_id = "set_registry", tag = "projects",
     params(("project" = String, Path), ("registry" = String, Path)), request_body = SetRegistry,
     responses((status = 204),
-        (status = "4XX", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "The installation has no key to keep secrets under", body = Problem, content_type = "application/problem+json")))]
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn set_registry(
     State(app): State<Arc<App>>,
     LoadedProject { caller, project, part }: LoadedProject,

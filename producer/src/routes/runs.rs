@@ -13,16 +13,15 @@ use gantry_api_types::run::{Attempt, Attempts, Group, Run};
 use gantry_domain::id::RunId;
 use gantry_domain::permission::Permission;
 use gantry_domain::run::{RunStatus, TriggerKind};
-use gantry_domain::time::Timestamp;
 use gantry_store::{Idempotency, ListFilter};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
+use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::query::{limit, parse_all, values};
+use crate::extract::query::{PageParams, after, limit, parse_all, time, values};
 use crate::extract::{ApiJson, ApiQuery, Loaded, RunPath};
-use crate::services::accept::Caller;
 use crate::services::{accept, cancel, overview};
 use crate::state::App;
 
@@ -93,13 +92,6 @@ impl ListParams {
     fn filter(&self) -> ApiResult<ListFilter> {
         let statuses = RunStatus::ALL.map(RunStatus::as_str);
         let owned = |parameter: &Option<String>| values(parameter.as_deref()).map(str::to_owned).collect();
-        let time = |name: &str, value: &Option<String>| match value {
-            None => Ok(None),
-            Some(text) => text
-                .parse::<Timestamp>()
-                .map(Some)
-                .map_err(|error| ApiError::invalid_parameter(format!("`{name}`: {error}."))),
-        };
         let labels = values(self.label.as_deref()).map(|label| {
             let (key, value) = label
                 .split_once('=')
@@ -119,15 +111,11 @@ impl ListParams {
             groups: owned(&self.group),
             triggers: parse_all("trigger", self.trigger.as_deref(), trigger, &["api", "rerun"])?,
             labels: labels.collect::<ApiResult<_>>()?,
-            created_from: time("created_from", &self.created_from)?,
-            created_before: time("created_before", &self.created_before)?,
+            created_from: time("created_from", self.created_from.as_deref())?,
+            created_before: time("created_before", self.created_before.as_deref())?,
             text: self.text.clone().filter(|text| !text.trim().is_empty()),
         })
     }
-}
-
-pub(super) fn bad_cursor() -> ApiError {
-    ApiError::invalid_parameter("`cursor` is not one that a list gave you.")
 }
 
 /// List runs, newest first.
@@ -140,30 +128,12 @@ pub async fn list(
     ApiQuery(params): ApiQuery<ListParams>,
 ) -> ApiResult<Json<Page<Run>>> {
     let limit = limit(params.limit)?;
-    let after: Option<RunId> =
-        params.cursor.as_deref().map(str::parse).transpose().map_err(|_| bad_cursor())?;
+    let after: Option<RunId> = after(params.cursor.as_deref())?;
     let page = app.parts.stores.runs.list(caller.organization, &params.filter()?, after, limit).await?;
     Ok(Json(Page {
         items: page.items.iter().map(|run| overview::brief(&app, run)).collect(),
         next_cursor: page.next.map(|id| id.to_string()),
     }))
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PageParams {
-    /// 1 to 100; 25 if absent.
-    pub(super) limit: Option<u32>,
-    /// From `next_cursor`.
-    cursor: Option<String>,
-}
-
-impl PageParams {
-    /// The id that the page begins behind.
-    pub(super) fn after<T: std::str::FromStr>(&self) -> ApiResult<Option<T>> {
-        self.cursor.as_deref().map(str::parse).transpose().map_err(|_| bad_cursor())
-    }
 }
 
 /// List the groups that runs carry, by name.
@@ -175,7 +145,7 @@ pub async fn groups(
     caller: Caller,
     ApiQuery(params): ApiQuery<PageParams>,
 ) -> ApiResult<Json<Page<Group>>> {
-    let limit = limit(params.limit)?;
+    let limit = params.limit()?;
     let page = app.parts.stores.runs.groups(caller.organization, params.cursor.as_deref(), limit).await?;
     let items = page.items.into_iter().map(|group| Group {
         name: group.name,

@@ -6,12 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use gantry_api_types::problem::Problem;
 use gantry_api_types::set_aside::{SetAside, SetAsideDocument};
-
 use gantry_domain::permission::Permission;
 use gantry_store::DocumentKind;
 
+use crate::access::Caller;
 use crate::error::ApiResult;
-use crate::services::accept::Caller;
 use crate::state::App;
 
 const LISTED: u32 = 100;
@@ -34,13 +33,15 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Json
     });
     let messages = match operates {
         false => None,
-        true => app.parts.queue.unreadable().await.map_or_else(
-            |error| {
-                tracing::debug!(%error, "the broker does not say how many messages were set aside");
-                None
-            },
-            Some,
-        ),
+        true => app
+            .parts
+            .queue
+            .unreadable()
+            .await
+            .inspect_err(
+                |error| tracing::debug!(%error, "the broker does not say how many messages were set aside"),
+            )
+            .ok(),
     };
     Ok(Json(SetAside { items: items.collect(), messages }))
 }

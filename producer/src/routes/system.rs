@@ -17,8 +17,8 @@ use gantry_blobs::BlobError;
 use gantry_domain::spec::Pool;
 use gantry_store::StoreError;
 
+use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
-use crate::services::accept::Caller;
 use crate::state::App;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

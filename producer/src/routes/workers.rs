@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use gantry_api_types::fleet::{Worker, Workers};
 use gantry_api_types::problem::Problem;
 use gantry_domain::id::WorkerId;
@@ -12,6 +11,7 @@ use gantry_domain::identity::AuditAction;
 
 use crate::access::Caller;
 use crate::error::{ApiError, ApiResult};
+use crate::extract::ApiPath;
 use crate::services::identity::audit;
 use crate::state::App;
 
@@ -29,7 +29,11 @@ pub async fn list(State(app): State<Arc<App>>, _: Caller) -> ApiResult<Json<Work
 #[utoipa::path(post, path = "/api/v1/workers/{id}/drain", operation_id = "drain_worker", tag = "workers", params(("id" = String, Path)),
     responses((status = 200, description = "The worker is told with its next heartbeat", body = Worker),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn drain(State(app): State<Arc<App>>, caller: Caller, id: WorkerPath) -> ApiResult<Json<Worker>> {
+pub async fn drain(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(id): ApiPath<WorkerId>,
+) -> ApiResult<Json<Worker>> {
     set_draining(&app, &caller, id, true).await
 }
 
@@ -37,15 +41,15 @@ pub async fn drain(State(app): State<Arc<App>>, caller: Caller, id: WorkerPath) 
 #[utoipa::path(post, path = "/api/v1/workers/{id}/undrain", operation_id = "undrain_worker", tag = "workers", params(("id" = String, Path)),
     responses((status = 200, description = "The worker is told with its next heartbeat", body = Worker),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub async fn undrain(State(app): State<Arc<App>>, caller: Caller, id: WorkerPath) -> ApiResult<Json<Worker>> {
+pub async fn undrain(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    ApiPath(id): ApiPath<WorkerId>,
+) -> ApiResult<Json<Worker>> {
     set_draining(&app, &caller, id, false).await
 }
 
-/// A path that cannot be a worker's is one that does not exist.
-type WorkerPath = Result<Path<String>, PathRejection>;
-
-async fn set_draining(app: &App, caller: &Caller, id: WorkerPath, draining: bool) -> ApiResult<Json<Worker>> {
-    let id = id.ok().and_then(|Path(id)| id.parse::<WorkerId>().ok()).ok_or_else(ApiError::not_found)?;
+async fn set_draining(app: &App, caller: &Caller, id: WorkerId, draining: bool) -> ApiResult<Json<Worker>> {
     if !app.parts.stores.workers.set_draining(id, draining).await? {
         return Err(ApiError::not_found());
     }

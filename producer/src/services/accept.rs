@@ -23,7 +23,7 @@ use crate::services::{concurrency, dispatch, secrets};
 use crate::state::App;
 use crate::trace;
 
-pub use crate::access::Caller;
+use crate::access::Caller;
 
 /// Stores the run that a request asks for.
 pub async fn create(

@@ -1,8 +1,7 @@
 //! Projects: looked up for every run that names one, so remembered for a moment; and changed, always by compare-and-set.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use gantry_api_types::problem::ProblemCode;
 use gantry_api_types::project::{ChangeProject, CreateProject, SetRegistry};
@@ -16,21 +15,22 @@ use gantry_domain::spec::Violation;
 use gantry_store::{Changed, StoreError};
 
 use crate::access::Caller;
+use crate::believed::Believed;
 use crate::error::{ApiError, ApiResult};
 use crate::services::concurrency;
 use crate::services::identity::audit;
 use crate::state::App;
 
-/// How long a looked-up project is believed: a change takes effect that much later at most.
-const BELIEVED_FOR: Duration = Duration::from_secs(3);
-const MAX_CACHED: usize = 1_000;
+const MOST: usize = 1_000;
 
 /// Projects looked up a moment ago by name, also those that are not there.
-#[derive(Default)]
-pub struct Projects(Mutex<HashMap<Name, Known>>);
+pub struct Projects(Believed<(OrganizationId, String), Option<Arc<Project>>>);
 
-type Name = (OrganizationId, String);
-type Known = (Option<Arc<Project>>, Instant);
+impl Default for Projects {
+    fn default() -> Self {
+        Self(Believed::new(MOST))
+    }
+}
 
 impl Projects {
     /// The project of this name as it was a moment ago; `None`: the name is just a name.
@@ -40,12 +40,7 @@ impl Projects {
         organization: OrganizationId,
         name: &str,
     ) -> Result<Option<Arc<Project>>, StoreError> {
-        let key = (organization, name.to_owned());
-        let known = {
-            let projects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            projects.get(&key).filter(|(_, at)| at.elapsed() < BELIEVED_FOR).map(|(found, _)| found.clone())
-        };
-        match known {
+        match self.0.get(&(organization, name.to_owned())) {
             Some(found) => Ok(found),
             None => self.read(app, organization, name).await,
         }
@@ -60,18 +55,12 @@ impl Projects {
     ) -> Result<Option<Arc<Project>>, StoreError> {
         let asked = Instant::now();
         let found = app.parts.stores.projects.by_name(organization, name).await?.map(Arc::new);
-        let mut projects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Projects can be large: what is not believed any more is not kept.
-        projects.retain(|_, (_, at)| at.elapsed() < BELIEVED_FOR);
-        if projects.len() < MAX_CACHED {
-            projects.insert((organization, name.to_owned()), (found.clone(), asked));
-        }
+        self.0.put((organization, name.to_owned()), found.clone(), asked);
         Ok(found)
     }
 
     fn forget(&self, project: &Project) {
-        let key = (project.organization, project.name.clone());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.0.forget(&(project.organization, project.name.clone()));
     }
 }
 

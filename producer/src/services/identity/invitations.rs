@@ -18,13 +18,11 @@ use super::sessions::{self, Signed};
 use super::sign_up::{account, email, own_name};
 use super::{audit, limits, organizations};
 use crate::access::{Caller, unauthorized};
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, sentence};
 use crate::state::App;
 
 fn refused(why: InvitationRefused) -> ApiError {
-    let text = why.to_string();
-    let detail = text.strip_prefix("the").map_or(text.clone(), |rest| format!("The{rest}"));
-    ApiError::conflict(format!("{detail}."))
+    ApiError::conflict(sentence(&why))
 }
 
 /// Invites an address; one that was invited already is mailed another link, and the one before stops working.

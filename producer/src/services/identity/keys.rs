@@ -73,7 +73,7 @@ pub async fn revoke(app: &App, caller: &Caller, id: KeyId) -> ApiResult<()> {
         return Ok(());
     }
     change(&**keys, key, |key| Ok(key.revoke(now))).await?;
-    app.identity.believed.forget();
+    app.identity.credentials.forget();
     audit::write(app, audit::done(app, caller, AuditAction::KeyRevoked).to(id)).await;
     Ok(())
 }
@@ -92,7 +92,7 @@ pub async fn rotate(app: &App, caller: &Caller, id: KeyId) -> ApiResult<(ApiKey,
             .map_err(|error| ApiError::conflict(format!("It cannot be rotated: {error}.")))
     };
     let (_, key) = change(&**keys, key, decide).await?;
-    app.identity.believed.forget();
+    app.identity.credentials.forget();
     audit::write(app, audit::done(app, caller, AuditAction::KeyRotated).to(id)).await;
     Ok((key, secret))
 }

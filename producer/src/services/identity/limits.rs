@@ -8,7 +8,7 @@ use gantry_domain::identity::Email;
 use gantry_ratelimit::{Limit, LimitKey};
 
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{ClientAddress, request_id};
+use crate::extract::{ClientAddress, rate, request_id};
 use crate::services::credentials;
 use crate::state::App;
 
@@ -46,15 +46,15 @@ async fn check(app: &App, limit: Limit, keys: impl IntoIterator<Item = LimitKey>
         let decision = app.parts.limiter.check(&key, limit, NonZeroU32::MIN).await;
         if !decision.allowed {
             metrics::counter!("gantry_rate_limited_total", "limit" => "sign_in").increment(1);
-            let seconds = u32::try_from(decision.retry_after.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
-            return Err(too_often(seconds));
+            return Err(too_often(decision.retry_after));
         }
     }
     Ok(())
 }
 
 /// The same whatever it was too much of: it does not tell whether there is an account.
-pub fn too_often(seconds: u32) -> ApiError {
+pub fn too_often(wait: Duration) -> ApiError {
+    let seconds = rate::seconds(wait);
     let detail = format!("Too many attempts. Wait {} s before the next one.", seconds.max(1));
     ApiError::later(ProblemCode::RateLimited, detail, seconds)
 }

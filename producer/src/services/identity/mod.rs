@@ -27,7 +27,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 pub use self::live_keys::LiveKeys;
 pub use self::post::Post;
-use crate::access::Believed;
+use crate::access::Credentials;
 use crate::config::identity::IdentityConfig;
 use crate::error::{ApiError, ApiResult};
 use crate::state::App;
@@ -50,7 +50,7 @@ pub enum IdentityError {
 pub struct IdentityService {
     pub keys: LiveKeys,
     pub passwords: Passwords,
-    pub believed: Believed,
+    pub credentials: Credentials,
     /// `None`: mail is off.
     pub post: Option<Post>,
     /// The organization that the installation began with; never another once there is one.
@@ -71,7 +71,7 @@ impl IdentityService {
         Ok(Self {
             keys: LiveKeys::new(config.signing_keys.as_ref(), installation, clock)?,
             passwords: Passwords::start(config.waiting_passwords).map_err(IdentityError::Thread)?,
-            believed: Believed::default(),
+            credentials: Credentials::default(),
             post,
             operators: OnceCell::new(),
             sending: Mutex::new(sending),

@@ -9,7 +9,7 @@ use gantry_domain::run::Actor;
 use super::audit;
 use super::change::change as settle;
 use crate::access::Caller;
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, sentence};
 use crate::state::App;
 
 /// Looked at together.
@@ -20,11 +20,7 @@ impl From<MembershipError> for ApiError {
         match error {
             MembershipError::NotAMember => Self::not_found(),
             MembershipError::AlreadyAMember | MembershipError::LastAdmin | MembershipError::Full => {
-                let text = error.to_string();
-                let mut letters = text.chars();
-                let first =
-                    letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-                Self::conflict(format!("{first}{}.", letters.as_str()))
+                Self::conflict(sentence(&error))
             }
         }
     }
@@ -42,7 +38,7 @@ pub(super) async fn change(
 ) -> ApiResult<(Organization, Organization)> {
     let organizations = &app.parts.stores.organizations;
     let changed = settle(&**organizations, get(app, id).await?, decide).await?;
-    app.identity.believed.forget();
+    app.identity.credentials.forget();
     Ok(changed)
 }
 
@@ -107,8 +103,8 @@ pub async fn leave(app: &App, by: Actor, id: OrganizationId, user: UserId) -> Ap
     let mut after = None;
     loop {
         let page = app.parts.stores.keys.list(id, Some(user), after, KEYS).await?;
-        for key in page.items.iter().filter(|key| key.revoked_at.is_none()) {
-            app.parts.stores.keys.update(&key.revoke(app.now())).await?;
+        for key in page.items.into_iter().filter(|key| key.revoked_at.is_none()) {
+            settle(&*app.parts.stores.keys, key, |key| Ok(key.revoke(app.now()))).await?;
         }
         after = page.next;
         if after.is_none() {

@@ -11,13 +11,12 @@ use gantry_domain::identity::reset::{self, ResetRefused};
 use gantry_domain::identity::session::Client;
 use gantry_domain::identity::{AuditAction, AuditEntry, Email, Outcome, PasswordHash, PasswordReset, User};
 use gantry_domain::run::Actor;
-use gantry_domain::time::Timestamp;
 use gantry_store::{Attempt, Changed};
 
 use super::change::change;
 use super::post::Post;
 use super::sessions::{self, Signed};
-use super::{audit, limits};
+use super::{audit, limits, sign_up};
 use crate::access::unauthorized;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::request_id;
@@ -63,7 +62,7 @@ impl<'a> Counted<'a> {
                 Attempt::Counted { now, before } => counted.attempts.push((subject, now, before)),
                 Attempt::Locked(until) => {
                     counted.take_back().await?;
-                    return Err(limits::too_often(seconds_until(until, app.now())));
+                    return Err(limits::too_often(until.since(app.now())));
                 }
             }
         }
@@ -89,10 +88,6 @@ impl<'a> Counted<'a> {
         }
         Ok(())
     }
-}
-
-fn seconds_until(until: Timestamp, now: Timestamp) -> u32 {
-    u32::try_from(until.since(now).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 /// Whether this is the password of the account; an account that may not sign in has none. Takes as long either way.
@@ -231,7 +226,7 @@ async fn set(app: &App, user: User, password: &str, pointer: &str) -> ApiResult<
         false => Err(ApiError::conflict("The password was changed at this moment: sign in again.")),
     };
     let (_, user) = change(&**users, user, decide).await?;
-    app.identity.believed.forget();
+    app.identity.credentials.forget();
     Ok(user)
 }
 
@@ -242,9 +237,7 @@ async fn note(app: &App, user: &User, organization: Option<OrganizationId>, acti
 /// Mails a link by which to choose another password, if there is such an account. Answers before it is known whether.
 pub async fn forgot(app: &Arc<App>, email: &str) -> ApiResult<()> {
     Post::required(app.identity.post.as_ref())?;
-    let email: Email = email.parse().map_err(|error: gantry_domain::identity::email::EmailError| {
-        ApiError::field("/email", error.to_string())
-    })?;
+    let email = sign_up::email(email)?;
     limits::letter(app, &email).await?;
     let (work, client) = (app.clone(), request_id::client());
     app.identity.later(app, async move {
@@ -290,7 +283,7 @@ pub async fn reset(app: &App, token: &str, password: &str) -> ApiResult<()> {
     let decide = |user: &User| Ok(user.set_password(hash.clone(), now));
     let (_, user) = change(&*stores.users, user, decide).await?;
     stores.sign_ins.forgive(&Subject::Account(user.email.clone())).await?;
-    app.identity.believed.forget();
+    app.identity.credentials.forget();
     let organization =
         sessions::organization(app, &user, None).await?.map(|(organization, _)| organization.id);
     note(app, &user, organization, AuditAction::PasswordReset).await;

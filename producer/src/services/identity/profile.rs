@@ -13,7 +13,7 @@ use crate::state::App;
 async fn changed(app: &App, user: User, decide: impl Fn(&User) -> ApiResult<User> + Send) -> ApiResult<User> {
     let users = &app.parts.stores.users;
     let (_, user) = change(&**users, user, decide).await?;
-    app.identity.believed.forget();
+    app.identity.credentials.forget();
     Ok(user)
 }
 

@@ -137,7 +137,7 @@ pub async fn refresh(app: &App, presented: &str) -> ApiResult<Signed> {
             }
             Refresh::Reused(next) => match stores.sessions.update(&next).await? {
                 Changed::Updated => {
-                    app.identity.believed.forget();
+                    app.identity.credentials.forget();
                     let reused =
                         audit::by(app, Actor::User(user.id), next.organization, AuditAction::TokenReused);
                     let reused = gantry_domain::identity::AuditEntry { outcome: Outcome::Refused, ..reused };
@@ -174,7 +174,7 @@ async fn end(app: &App, session: Session, why: EndedWhy, action: AuditAction) ->
     let now = app.now();
     let sessions = &app.parts.stores.sessions;
     let (_, ended) = change(&**sessions, session, |session| Ok(session.end(why, now))).await?;
-    app.identity.believed.forget();
+    app.identity.credentials.forget();
     audit::write(app, audit::by(app, Actor::User(ended.user), ended.organization, action).to(ended.id)).await;
     Ok(())
 }
