@@ -32,7 +32,7 @@ pub use identity::{
     PasswordResetStore, Presented, SessionStore, SignInStore, UserStore,
 };
 pub use logs::{Append, LogKey, LogStore};
-pub use projects::ProjectStore;
+pub use projects::{ProjectStore, Sealing};
 pub use runs::{
     Accepted, Deleted, Durability, Group, Idempotency, LeaseRef, ListFilter, NewRun, Page, Renewal, RunStore,
     Transition,

@@ -27,8 +27,8 @@ use crate::{
     Accepted, Acquired, ApiKeyStore, Append, Attempt, AuditFilter, AuditStore, AuthStore, Bootstrap, Changed,
     Deleted, DispatchStore, DocumentKind, Durability, Group, Idempotency, InvitationStore, LeaseRef, Limit,
     ListFilter, LogKey, LogStore, NewRun, OrganizationStore, Page, PasswordResetStore, PoolDepth, Presented,
-    ProjectStore, Renewal, Result, RunStore, SessionStore, SetAside, SignInStore, Stores, TestResultStore,
-    Transition, UserStore, WorkerStore,
+    ProjectStore, Renewal, Result, RunStore, Sealing, SessionStore, SetAside, SignInStore, Stores,
+    TestResultStore, Transition, UserStore, WorkerStore,
 };
 
 const SECONDS: &str = "gantry_store_call_seconds";
@@ -244,7 +244,7 @@ measured!(ProjectStore as "projects" {
     ) -> Page<Project, ProjectId>;
     fn update(next: &Project) -> Changed<Project>;
     fn delete(organization: OrganizationId, id: ProjectId) -> bool;
-    fn with_secrets(after: Option<ProjectId>, limit: u32) -> Page<Project, ProjectId>;
+    fn with_secrets(after: Option<ProjectId>, limit: u32) -> Page<Sealing, ProjectId>;
     fn with_retention(after: Option<ProjectId>, limit: u32) -> Page<Project, ProjectId>;
 });
 

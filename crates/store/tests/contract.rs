@@ -5,7 +5,7 @@
 mod mongo_server;
 
 use async_trait::async_trait;
-use gantry_domain::id::{RunId, WorkerId};
+use gantry_domain::id::{ProjectId, RunId, WorkerId};
 use gantry_store::Stores;
 use gantry_store::contract::set_aside::Tamperer;
 use gantry_store::mongo::MongoStores;
@@ -61,6 +61,10 @@ impl Tamperer for InTheFile {
         self.write("UPDATE workers SET record=?2 WHERE id=?1", id.as_u128(), record);
     }
 
+    async fn write_project_record(&self, id: ProjectId, record: &str) {
+        self.write("UPDATE projects SET record=?2 WHERE id=?1", id.as_u128(), record);
+    }
+
     async fn reopen(&mut self) -> Stores {
         if let Some(open) = self.open.take() {
             open.close().await;
@@ -107,6 +111,10 @@ impl Tamperer for InTheDatabase {
 
     async fn write_worker_record(&self, id: WorkerId, record: &str) {
         self.write("workers", id.to_string(), record).await;
+    }
+
+    async fn write_project_record(&self, id: ProjectId, record: &str) {
+        self.write("projects", id.to_string(), record).await;
     }
 
     async fn reopen(&mut self) -> Stores {

@@ -48,7 +48,8 @@ impl fmt::Display for Rotation {
         }
         write!(
             f,
-            "Keep the older keys: these could not be opened. Set them anew, or bring the missing key back."
+            "Keep the older keys: these could not be opened. Set them anew, or bring the missing key back; a project that cannot \
+             be read needs the version that wrote it."
         )
     }
 }
@@ -63,7 +64,13 @@ pub async fn rotate(
     loop {
         let page = projects.with_secrets(after, PAGE).await?;
         for project in page.items {
-            rotate_one(projects, sealer, &now, project, &mut rotation).await?;
+            match project {
+                Ok(project) => rotate_one(projects, sealer, &now, project, &mut rotation).await?,
+                Err(id) => {
+                    let why = "cannot be read by this version; its log says why".to_owned();
+                    rotation.unreadable.insert(id, vec![why]);
+                }
+            }
         }
         after = page.next;
         if after.is_none() {

@@ -1,10 +1,11 @@
 //! Documents that cannot be read. They are made by a [`Tamperer`], which each backend brings.
 
 use async_trait::async_trait;
-use gantry_domain::id::{OrganizationId, RunId, WorkerId};
+use gantry_domain::id::{OrganizationId, ProjectId, RunId, WorkerId};
 
 use super::fixtures::*;
 use super::fleet::worker;
+use super::projects::{project, sealing};
 use crate::{DocumentKind, ListFilter, Stores};
 
 /// Changes stored records behind the store's back.
@@ -13,6 +14,7 @@ pub trait Tamperer: Send + Sync {
     async fn run_record(&self, id: RunId) -> String;
     async fn write_run_record(&self, id: RunId, record: &str);
     async fn write_worker_record(&self, id: WorkerId, record: &str);
+    async fn write_project_record(&self, id: ProjectId, record: &str);
     /// The same data, opened by a process that was just started.
     async fn reopen(&mut self) -> Stores;
 }
@@ -26,7 +28,8 @@ macro_rules! set_aside_contract {
             use super::*;
             $crate::set_aside_contract! { @tests $make;
                 unreadable_runs_stop_nobody, they_do_not_take_the_places_of_others, they_are_listed_once_to_their_tenant,
-                a_document_of_a_newer_version_waits_for_an_upgrade, an_unreadable_worker_hides_no_other
+                a_document_of_a_newer_version_waits_for_an_upgrade, an_unreadable_worker_hides_no_other,
+                an_unreadable_project_with_secrets_is_named
             }
         }
     };
@@ -150,4 +153,20 @@ pub async fn an_unreadable_worker_hides_no_other(stores: Stores, tamperer: impl 
     let again = stores.workers.put(&newer).await.unwrap();
     assert!(again.draining, "what it does not decide itself is kept");
     assert_eq!(stores.workers.list().await.unwrap(), [again, readable]);
+}
+
+pub async fn an_unreadable_project_with_secrets_is_named(stores: Stores, tamperer: impl Tamperer) {
+    let mut projects = Vec::new();
+    for name in ["one", "two", "three"] {
+        let plain = project(OrganizationId::new(), name);
+        stores.projects.add(&plain).await.unwrap();
+        let sealed = sealing(&plain, "x");
+        stores.projects.update(&sealed).await.unwrap();
+        projects.push(sealed);
+    }
+    tamperer.write_project_record(projects[1].id, NEWER).await;
+    let first = stores.projects.with_secrets(None, 2).await.unwrap();
+    assert_eq!(first.items, [Ok(projects[2].clone()), Err(projects[1].id)]);
+    let rest = stores.projects.with_secrets(first.next, 2).await.unwrap();
+    assert_eq!((rest.items, rest.next), (vec![Ok(projects[0].clone())], None));
 }

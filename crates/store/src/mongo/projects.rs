@@ -3,11 +3,12 @@ use gantry_domain::id::{OrganizationId, ProjectId};
 use gantry_domain::project::Project;
 use mongodb::bson::{Document, doc};
 
+use super::document::text;
 use super::identity::{Stored, below, page};
 use super::schema::{Index, PROJECTS_BY_ORGANIZATION, PROJECTS_SEALED, PROJECTS_WITH_RETENTION};
 use super::{Mongo, names};
-use crate::kept::Kept;
-use crate::{Changed, Page, ProjectStore, Result};
+use crate::kept::{Kept, sift};
+use crate::{Changed, Page, ProjectStore, Result, Sealing, StoreError};
 
 #[async_trait]
 impl ProjectStore for Mongo {
@@ -42,8 +43,18 @@ impl ProjectStore for Mongo {
         Ok(self.core.forget_kept(names::PROJECTS, filter).await? > 0)
     }
 
-    async fn with_secrets(&self, after: Option<ProjectId>, limit: u32) -> Result<Page<Project, ProjectId>> {
-        self.some_projects(doc! { "sealed": { "$exists": true } }, PROJECTS_SEALED, after, limit).await
+    async fn with_secrets(&self, after: Option<ProjectId>, limit: u32) -> Result<Page<Sealing, ProjectId>> {
+        let filter = below(doc! { "sealed": { "$exists": true } }, after);
+        let found = self.core.newest(names::PROJECTS, filter, PROJECTS_SEALED, limit).await?;
+        page(Project::KIND, found, limit, |document| {
+            let id = text(document, "_id")?;
+            let unread =
+                || id.parse().map_err(|_| StoreError::Corrupt(format!("a project has the id {id:?}")));
+            match sift(Project::KIND, id, Project::of_document(document))? {
+                Some(project) => Ok(Ok(project)),
+                None => Ok(Err(unread()?)),
+            }
+        })
     }
 
     async fn with_retention(&self, after: Option<ProjectId>, limit: u32) -> Result<Page<Project, ProjectId>> {

@@ -6,7 +6,7 @@ use rusqlite::params;
 use super::identity::{all, below, page};
 use super::row::key;
 use super::{Sqlite, statements as sql};
-use crate::{Changed, Durability, Page, ProjectStore, Result};
+use crate::{Changed, Durability, Page, ProjectStore, Result, Sealing};
 
 #[async_trait]
 impl ProjectStore for Sqlite {
@@ -51,12 +51,16 @@ impl ProjectStore for Sqlite {
             .await
     }
 
-    async fn with_secrets(&self, after: Option<ProjectId>, limit: u32) -> Result<Page<Project, ProjectId>> {
-        self.some_projects(sql::PROJECTS_SEALED, after, limit).await
+    async fn with_secrets(&self, after: Option<ProjectId>, limit: u32) -> Result<Page<Sealing, ProjectId>> {
+        let found = self.some_projects(sql::PROJECTS_SEALED, after, limit).await?;
+        let or_id =
+            |(id, project): (u128, Option<Project>)| (id, Some(project.ok_or(ProjectId::from_u128(id))));
+        Ok(page(found.into_iter().map(or_id).collect(), limit, ProjectId::from_u128))
     }
 
     async fn with_retention(&self, after: Option<ProjectId>, limit: u32) -> Result<Page<Project, ProjectId>> {
-        self.some_projects(sql::PROJECTS_WITH_RETENTION, after, limit).await
+        let found = self.some_projects(sql::PROJECTS_WITH_RETENTION, after, limit).await?;
+        Ok(page(found, limit, ProjectId::from_u128))
     }
 }
 
@@ -66,11 +70,9 @@ impl Sqlite {
         statement: &'static str,
         after: Option<ProjectId>,
         limit: u32,
-    ) -> Result<Page<Project, ProjectId>> {
+    ) -> Result<Vec<(u128, Option<Project>)>> {
         let below = below(after.map(ProjectId::as_u128));
         let count = limit.max(1).saturating_add(1);
-        let found =
-            self.readers.read(move |connection| all(connection, statement, params![below, count])).await?;
-        Ok(page(found, limit, ProjectId::from_u128))
+        self.readers.read(move |connection| all(connection, statement, params![below, count])).await
     }
 }

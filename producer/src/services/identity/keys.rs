@@ -5,6 +5,7 @@ use std::time::Duration;
 use gantry_domain::id::{KeyId, UserId};
 use gantry_domain::identity::{ApiKey, AuditAction};
 use gantry_domain::permission::{Permission, Scope};
+use gantry_domain::run::Actor;
 use gantry_store::Page;
 
 use super::audit;
@@ -37,7 +38,15 @@ pub async fn create(
     let (hash, prefix) = (credentials::hash(&secret), credentials::shown_prefix(&secret));
     let key = ApiKey::new(caller.organization, caller.user, name, scopes, hash, prefix, now);
     let life = expires_in_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
-    let key = ApiKey { expires_at: life.map(|life| now + life), ..key };
+    // Else whoever finds a key that ends would have one that does not.
+    let bound = match caller.actor {
+        Actor::Key(maker) => {
+            app.parts.stores.keys.get(caller.organization, maker).await?.and_then(|maker| maker.expires_at)
+        }
+        Actor::User(_) | Actor::System => None,
+    };
+    let wanted = life.map(|life| now + life);
+    let key = ApiKey { expires_at: wanted.into_iter().chain(bound).min(), ..key };
     app.parts.stores.keys.add(&key).await?;
     let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
     let entry = audit::done(app, caller, AuditAction::KeyCreated).to(key.id);
@@ -81,6 +90,12 @@ pub async fn revoke(app: &App, caller: &Caller, id: KeyId) -> ApiResult<()> {
 /// The key with another secret; the old one stops at once.
 pub async fn rotate(app: &App, caller: &Caller, id: KeyId) -> ApiResult<(ApiKey, String)> {
     let (key, now, keys) = (get(app, caller, id).await?, app.now(), &app.parts.stores.keys);
+    if matches!(caller.actor, Actor::Key(other) if other != id) {
+        // It may end, and be allowed less.
+        return Err(ApiError::conflict(
+            "A key can give only itself another secret: sign in to replace others.",
+        ));
+    }
     if key.owner != caller.user {
         // Its secret would let somebody act as its owner.
         return Err(ApiError::conflict("Only its owner can give a key another secret. You can revoke it."));

@@ -103,3 +103,27 @@ async fn what_is_no_key_is_refused_with_its_field() {
         assert_eq!(refused.json()["errors"][0]["pointer"], pointer);
     }
 }
+
+/// Whoever finds a key that ends does not get one that stays.
+#[tokio::test]
+async fn a_key_makes_no_key_that_outlives_it() {
+    let town = Town::new().await;
+    let ann = town.member(Role::Admin).await;
+    let make = async |secret: &str, days: Option<u32>| {
+        let wanted = json!({"name": "k", "scopes": ["admin"], "expires_in_days": days});
+        town.call(Method::POST, KEYS, Some(secret), wanted).await.expect(201).json()
+    };
+    let forever = make(&ann.token, None).await;
+    let found = make(&ann.token, Some(2)).await;
+    let secret = found["secret"].as_str().unwrap();
+    for (days, ends) in [(None, "2026-01-03"), (Some(9), "2026-01-03"), (Some(1), "2026-01-02")] {
+        let child = make(secret, days).await;
+        assert!(child["key"]["expires_at"].as_str().unwrap().starts_with(ends), "{child}");
+    }
+    let rotate = async |key: &serde_json::Value| {
+        let path = format!("{KEYS}/{}/rotate", key["key"]["id"].as_str().unwrap());
+        town.call(Method::POST, &path, Some(secret), Value::Null).await
+    };
+    rotate(&forever).await.refused(409, "conflict");
+    rotate(&found).await.expect(200);
+}
