@@ -11,7 +11,7 @@ use gantry_domain::spec::{Network, Resources};
 use gantry_executor::docker::{DockerExecutor, DockerOptions};
 use gantry_executor::{AttemptKey, AttemptSpec, Executor, Output, OutputStream, Owner, Progress};
 use gantry_tests::eventually;
-use gantry_tests::neighbourhood::{Kind, MACHINE, Neighbourhood, Place, REACHABLE};
+use gantry_tests::neighbourhood::{Kind, MACHINE, NEVER, Neighbourhood, Place, REACHABLE};
 
 /// Tries everything at once; a packet that is dropped costs the whole patience. Says one line for each thing it got.
 const ATTACK: &str = r#"
@@ -168,6 +168,12 @@ async fn a_run_on_gantry_dind_reaches_the_outside_and_nothing_near() {
     assert!(!got.iter().any(|line| line.starts_with("socket ") || line.starts_with("ipv6 ")), "{got:?}");
     assert_eq!(seen(&near), before, "nobody near so much as saw a connection");
 
+    // What an image's name makes the engine do is the run's doing as well.
+    for place in near.around_it.iter().filter(|place| NEVER.contains(&place.name)) {
+        assert!(!near.engine_reaches(place).unwrap(), "{}", place.name);
+    }
+    assert_eq!(seen(&near), before);
+
     // A run that may talk to nobody reaches not even what others may.
     let mut alone = shell(0, ATTACK, targets(&near, &tries));
     alone.network = Network::None;
@@ -190,6 +196,9 @@ async fn a_run_on_an_engine_without_a_filter_reaches_everything() {
     refusing.destroy(unstarted.key).await.unwrap();
     refusing.close().await.unwrap();
 
+    for place in &near.around_it {
+        assert!(near.engine_reaches(place).unwrap(), "{}", place.name);
+    }
     let worker = worker(&near, false).await;
     let got = lines(&worker, &shell(0, ATTACK, targets(&near, &[]))).await;
     let mut everything: BTreeSet<String> = BTreeSet::new();
@@ -206,7 +215,12 @@ async fn a_run_on_an_engine_without_a_filter_reaches_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_does_not_outlive_its_filter() {
     let near = tokio::task::block_in_place(|| Neighbourhood::start(Kind::GantryDind)).unwrap();
-    let chains = [["iptables", "FORWARD"], ["iptables", "GANTRY-EGRESS"], ["ip6tables", "GANTRY-INPUT"]];
+    let chains = [
+        ["iptables", "FORWARD"],
+        ["iptables", "GANTRY-EGRESS"],
+        ["ip6tables", "GANTRY-INPUT"],
+        ["iptables", "GANTRY-OUTPUT"],
+    ];
     for [tables, chain] in chains {
         let (flushed, said) = near.on_the_machine(&[tables, "-w", "-t", "mangle", "-F", chain]).unwrap();
         // It may be restored at once: the engine may still be at the one before.
