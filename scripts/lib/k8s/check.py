@@ -18,7 +18,8 @@ REPO = Path(__file__).resolve().parents[3]
 
 
 def judged(root, name, knows):
-    overlay = Overlay(name, root / "overlays" / name, Sources(root))
+    directory = (root / "overlays" / name).resolve()
+    overlay = Overlay(name, directory, Sources(root.resolve(), directory))
     containers.check(overlay)
     references.check(overlay)
     product.check(overlay, knows)

@@ -17,7 +17,7 @@ class Overlay:
         if built.returncode != 0:
             self.problems.append(f"k8s/overlays/{name}/kustomization.yaml:1: is not built: {built.stderr.strip()}")
             return
-        self.objects = [each for each in yaml.safe_load_all(built.stdout) if each]
+        self.objects = [each for each in yaml.load_all(built.stdout, Loader=yaml.CSafeLoader) if each]
 
     def problem(self, thing, path, message, value=None):
         place = self.sources.find(thing["kind"], name_of(thing), path, value)

@@ -153,8 +153,8 @@ def grace(overlay):
         drain = seconds(has.get("GANTRY_DRAIN_GRACE", "20s" if binary == "producer" else "30s"))
         needed = drain + (seconds(has.get("GANTRY_DRAIN_DELAY", "5s")) + 10 if binary == "producer" else 60)
         if given < needed:
-            overlay.problem(workload, (*POD, "terminationGracePeriodSeconds"), f"is killed after {given} s, before it had the {needed:g} s that it takes to end")
+            overlay.problem(workload, (*POD, "terminationGracePeriodSeconds"), f"is killed after {given} s, before it had the {needed:g} s that it takes to end", given)
         if binary == "producer":
             longest = int(has.get("GANTRY_LIMITS_MAX_TIMEOUT_SECONDS", "86400"))
         elif overlay.name == "production" and longest and drain < longest:
-            overlay.problem(workload, (*POD, "terminationGracePeriodSeconds"), f"cuts runs: they may take {longest} s, and get {drain:g} s when a worker ends")
+            overlay.problem(workload, (*POD, "terminationGracePeriodSeconds"), f"cuts runs: they may take {longest} s, and get {drain:g} s when a worker ends", given)

@@ -93,7 +93,7 @@ def of_container(overlay, workload, container, path):
             if keys is None:
                 overlay.problem(workload, place, f"there is no {kind} {reference['name']}")
             elif reference["key"] not in keys:
-                overlay.problem(workload, place, f"{kind} {reference['name']} has no key {reference['key']}")
+                overlay.problem(workload, (*place, "valueFrom", field, "key"), f"{kind} {reference['name']} has no key {reference['key']}")
         if variable["name"].endswith("_FILE") and "value" in variable:
             file_is_there(overlay, workload, container, volumes, variable, place)
     ports = {each.get("name") for each in container.get("ports", [])} | {each["containerPort"] for each in container.get("ports", [])}

@@ -6,15 +6,17 @@ import yaml
 
 
 class Sources:
-    """Every document, patch and generator under a directory, with the lines of its values."""
+    """Every document, patch and generator that an overlay is built of, with the lines of its values."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, overlay: Path):
         self.root = root
         self.documents = []  # file, kind, name, node
-        for path in sorted(root.rglob("*.yaml")):
-            for node in yaml.compose_all(path.read_text()):
-                if isinstance(node, yaml.MappingNode):
-                    self._add(path, node)
+        # An overlay after what it builds on: what it changes is what counts.
+        for directory in builds_on(overlay):
+            for path in sorted(directory.glob("*.yaml")):
+                for node in yaml.compose_all(path.read_text(), Loader=yaml.CSafeLoader):
+                    if isinstance(node, yaml.MappingNode):
+                        self._add(path, node)
 
     def _add(self, path, node):
         kind, name = text(child(node, "kind")), text(child(child(node, "metadata"), "name"))
@@ -54,6 +56,16 @@ class Sources:
 
     def _place(self, file, line):
         return f"{file.relative_to(self.root.parent)}:{line}"
+
+
+def builds_on(directory):
+    for name in ("resources", "components"):
+        kustomization = directory / "kustomization.yaml"
+        listed = yaml.load(kustomization.read_text(), Loader=yaml.CSafeLoader).get(name, []) if kustomization.is_file() else []
+        for each in listed:
+            if (directory / each).is_dir():
+                yield from builds_on((directory / each).resolve())
+    yield directory
 
 
 class Variable:
