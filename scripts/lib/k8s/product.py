@@ -1,6 +1,7 @@
 """What the binaries serve, listen on and know, read from their own sources and documentation."""
 
 import re
+from urllib.parse import urlsplit
 
 from containers import seconds
 from overlay import POD, containers_of, name_of, namespace_of, pod_of
@@ -31,7 +32,7 @@ class Product:
         port = lambda name, text: int(re.search(rf"const {name}: SocketAddr = .*?, (\d+)\)", text, re.S)[1])  # noqa: E731
         self.health = {"producer": port("LISTEN", producer), "worker": port("LISTEN", worker)}
         self.ports = {"producer": {self.health["producer"], port("WORKER_LISTEN", producer)}, "worker": {self.health["worker"]}}
-        self.settings = settings(read(repo, "docs-site/docs/configuration.md"))
+        self.settings, self.required = settings(read(repo, "docs-site/docs/configuration.md"))
         self.engine_settings = set(re.findall(r"GANTRY_DIND_[A-Z]+", read(repo, "docker/dind/egress") + read(repo, "docker/dind/engine")))
         self.engine_files = {f"/usr/local/lib/gantry-dind/{each.name}" for each in (repo / "docker/dind").iterdir()}
         self.metrics = set(re.findall(r"^\| `(gantry_[a-z_]+)`", read(repo, "docs-site/docs/metrics.md"), re.M))
@@ -42,7 +43,8 @@ def read(repo, path):
 
 
 def settings(page):
-    known = {each: set(MORE[each]) for each in BOTH}
+    """Names of all settings, and of those without which a binary does not start."""
+    known, required = {each: set(MORE[each]) for each in BOTH}, {each: set() for each in BOTH}
     readers = ()
     for line in page.splitlines():
         if line.startswith("#"):
@@ -54,16 +56,19 @@ def settings(page):
             readers = (own[1],)
         if not line.startswith("| `") and not own:
             continue
-        for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
+        cells = line.split("|")
+        for number, name in enumerate(re.findall(r"`([^`]+)`", cells[1])):
             if name.startswith("."):
                 name = table + name
             table = name.rpartition(".")[0]
             for each in readers:
                 known[each].add(variable(name))
+                if number == 0 and any(cell.strip().startswith("required") for cell in cells):
+                    required[each].add(variable(name))
     for each in BOTH:
         known[each].update(variable(name) for name in EVERYBODY)
         known[each].update({f"{name}_FILE" for name in known[each]})
-    return known
+    return known, required
 
 
 def variable(name):
@@ -82,6 +87,9 @@ def check(overlay, product):
                 probes(overlay, product, workload, container, path, binary)
                 ports(overlay, product, workload, container, path, binary)
                 variables(overlay, workload, container, path, product.settings[binary], f"gantry-{binary}")
+                missing = product.required[binary] - {name.removesuffix("_FILE") for name in names(overlay, workload, container)}
+                for name in sorted(missing):
+                    overlay.problem(workload, (*path, "env"), f"gantry-{binary} does not start without {name}")
             if binary == "engine":
                 variables(overlay, workload, container, path, product.engine_settings, "gantry-dind")
                 for kind in ("startupProbe", "livenessProbe"):
@@ -89,6 +97,7 @@ def check(overlay, product):
                     if command[0] not in product.engine_files:
                         overlay.problem(workload, (*path, kind, "exec", "command"), f"the image has no {command[0]}")
     grace(overlay)
+    entrance(overlay)
     for monitor in overlay.of("ServiceMonitor"):
         for number, endpoint in enumerate(monitor["spec"]["endpoints"]):
             if endpoint["path"] not in product.paths:
@@ -131,15 +140,52 @@ def variables(overlay, workload, container, path, known, program):
                 overlay.problem(config, ("data", name), f"{program} knows no variable {name}")
 
 
-def values(overlay, workload):
-    """What a workload's first container has for settings."""
+def names(overlay, workload, container):
+    """Every variable that the container is given."""
+    return {*given(overlay, workload, container), *(each["name"] for each in container.get("env", []))}
+
+
+def given(overlay, workload, container):
+    """Those whose values are written in the manifests, with their values."""
     found = {}
-    container = pod_of(workload)["containers"][0]
     for source in container.get("envFrom", []):
         config = overlay.get("ConfigMap", namespace_of(workload), source.get("configMapRef", {}).get("name"))
         found.update((config or {}).get("data", {}))
     found.update({each["name"]: each["value"] for each in container.get("env", []) if "value" in each})
     return found
+
+
+def values(overlay, workload):
+    """What a workload's first container has for settings."""
+    return given(overlay, workload, pod_of(workload)["containers"][0])
+
+
+def entrance(overlay):
+    """By which names producers are called, and whom they believe to stand before them."""
+    for workload in overlay.of("Deployment"):
+        if binary_of(pod_of(workload)["containers"][0]) != "producer":
+            continue
+        has = values(overlay, workload)
+        settings = overlay.get("ConfigMap", namespace_of(workload), pod_of(workload)["containers"][0]["envFrom"][0]["configMapRef"]["name"])
+        if settings is None:
+            continue
+        public = urlsplit(has.get("GANTRY_PUBLIC_URL", ""))
+        hosts = {*filter(None, has.get("GANTRY_HTTP_HOSTS", "").split(",")), *filter(None, [public.hostname])}
+        ingresses = overlay.of("Ingress")
+        if ingresses and int(has.get("GANTRY_HTTP_TRUSTED_PROXIES", "0")) < 1:
+            overlay.problem(settings, ("data", "GANTRY_HTTP_TRUSTED_PROXIES"), "takes the ingress controller for every caller: GANTRY_HTTP_TRUSTED_PROXIES=1")
+        for ingress in ingresses:
+            for number, rule in enumerate(ingress["spec"]["rules"]):
+                if rule["host"] not in hosts:
+                    overlay.problem(ingress, ("spec", "rules", number, "host"), f"producers do not answer to {rule['host']}: GANTRY_HTTP_HOSTS, GANTRY_PUBLIC_URL", rule["host"])
+            encrypted = bool(ingress["spec"].get("tls"))
+            if encrypted != (public.scheme == "https"):
+                overlay.problem(settings, ("data", "GANTRY_PUBLIC_URL"), f"the ingress speaks {'https' if encrypted else 'http'}, and GANTRY_PUBLIC_URL says {public.scheme or 'nothing'}")
+        for scaled in overlay.of("ScaledObject"):
+            for number, trigger in enumerate(scaled["spec"]["triggers"]):
+                host = urlsplit(trigger["metadata"].get("url", "")).hostname
+                if host and host not in hosts:
+                    overlay.problem(scaled, ("spec", "triggers", number), f"producers do not answer to {host}: GANTRY_HTTP_HOSTS")
 
 
 def grace(overlay):

@@ -45,7 +45,7 @@ class Sources:
                 continue
             if isinstance(node, Variable):
                 if list(path)[:2] == ["data", node.name]:
-                    best = max(best, (100, self._place(file, node.line)), key=lambda found: found[0])
+                    best = max((100, self._place(file, node.line)), best, key=lambda found: found[0])
                 continue
             depth, line, found = descend(node, path)
             if found and (value is None or found.value == str(value)):
