@@ -1,5 +1,6 @@
 """What the binaries serve, listen on and know, read from their own sources and documentation."""
 
+import json
 import re
 from urllib.parse import urlsplit
 
@@ -105,10 +106,20 @@ def check(overlay, product):
     for rules in overlay.of("PrometheusRule"):
         for group_number, group in enumerate(rules["spec"]["groups"]):
             for number, rule in enumerate(group["rules"]):
-                for name in re.findall(r"\bgantry_[a-z_]+", rule["expr"]):
-                    if name not in product.metrics and re.sub(r"_(bucket|sum|count)$", "", name) not in product.metrics:
-                        path = ("spec", "groups", group_number, "rules", number, "expr")
-                        overlay.problem(rules, path, f"{rule['alert']}: no metric is called {name}")
+                for name in unknown_metrics(product, rule["expr"]):
+                    path = ("spec", "groups", group_number, "rules", number, "expr")
+                    overlay.problem(rules, path, f"{rule['alert']}: no metric is called {name}")
+    for dashboard in overlay.of("ConfigMap"):
+        if "grafana_dashboard" in dashboard["metadata"].get("labels", {}):
+            for file, text in dashboard["data"].items():
+                for name in sorted({name for panel in json.loads(text)["panels"] for target in panel.get("targets", []) for name in unknown_metrics(product, target["expr"])}):
+                    overlay.problem(dashboard, ("data", file), f"no metric is called {name}")
+
+
+def unknown_metrics(product, expression):
+    for name in re.findall(r"\bgantry_[a-z_]+", expression):
+        if name not in product.metrics and re.sub(r"_(bucket|sum|count)$", "", name) not in product.metrics:
+            yield name
 
 
 def probes(overlay, product, workload, container, path, binary):
