@@ -48,6 +48,15 @@ with_secrets() { # directory
     grep -q secrets/mongodb.env "$overlay/kustomization.yaml" || store=mongodb+srv://gantry:made-up@db.example/gantry
     GANTRY_K8S_DIR=$1/k8s GANTRY_STORE=$store quietly "$REPO/scripts/k8s-secrets" "$name"
   done
+  # Components that no overlay has are judged on top of one.
+  with_component "$1" dev engine-per-node
+  with_component "$1" dev mongodb-replicas
+  with_component "$1" production reports-volume
+  with_component "$1" production reports-s3 'secretGenerator: [{ name: gantry-s3, namespace: gantry, literals: [access-key-id=made-up, secret-access-key=made-up] }]'
+}
+with_component() { # directory, overlay, component, more
+  mkdir "$1/k8s/overlays/$2+$3"
+  printf '%s\n' 'apiVersion: kustomize.config.k8s.io/v1beta1' 'kind: Kustomization' "resources: [../$2]" "components: [../../components/$3]" "${4:-}" >"$1/k8s/overlays/$2+$3/kustomization.yaml"
 }
 
 main() {

@@ -4,8 +4,9 @@ import re
 
 from overlay import POD, containers_of, name_of, namespace_of, pod_of
 
-# The one container that is privileged: the engine that carries runs out.
-PRIVILEGED = ("gantry-worker", "engine")
+# What is privileged: the engine that carries runs out, in its worker's pod or once per node; and the one directory of a node that they meet in then.
+PRIVILEGED = (("gantry-worker", "engine"), ("gantry-engine", "engine"))
+SOCKET, AT_SOCKET = "/run/gantry-engine", ("gantry-worker", "gantry-engine")
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -53,7 +54,7 @@ def pod(overlay, workload):
     if workload["kind"] == "Deployment" and workload["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxUnavailable") != 0:
         overlay.problem(workload, ("spec", "strategy"), "takes pods away before others are there: maxUnavailable: 0")
     for number, volume in enumerate(spec.get("volumes", [])):
-        if "hostPath" in volume:
+        if "hostPath" in volume and (volume["hostPath"]["path"] != SOCKET or name_of(workload) not in AT_SOCKET):
             overlay.problem(workload, (*POD, "volumes", volume["name"]), "mounts a path of the node")
         if "emptyDir" in volume and not (volume["emptyDir"] or {}).get("sizeLimit"):
             overlay.problem(workload, (*POD, "volumes", volume["name"]), f"volume {volume['name']} has no sizeLimit")
@@ -82,7 +83,7 @@ def security(overlay, workload, container, path):
     def wrong(field, message):
         overlay.problem(workload, (*path, "securityContext", field), f"{container['name']}: {message}")
 
-    if (name_of(workload), container["name"]) == PRIVILEGED:
+    if (name_of(workload), container["name"]) in PRIVILEGED:
         namespace = overlay.get("Namespace", None, namespace_of(workload))
         level = ((namespace or {}).get("metadata", {}).get("labels") or {}).get("pod-security.kubernetes.io/enforce")
         if level != "privileged":

@@ -30,7 +30,7 @@ def check(overlay, root, cyclonus):
         if not line or line.startswith("#"):
             continue
         verdict, source, target, port, *overlays = line.split()
-        if overlays and overlay.name not in overlays:
+        if not concerns(overlay, overlays):
             continue
         place = f"{root.name}/{TABLE}:{number}"
         protocol, _, port = port.partition("/")
@@ -55,6 +55,15 @@ def check(overlay, root, cyclonus):
             place = culprit(overlay, policies, pods, edge) or place
         says = "may reach" if allowed else "may not reach"
         overlay.problems.append(f"{place}: overlay {overlay.name}: {source} {says} {target} on {protocol}/{port}, against the table of edges")
+
+
+def concerns(overlay, named):
+    """`dev` is also that with more components, `dev+x` that alone, `-dev+x` all others."""
+    ours = {overlay.name, overlay.base}
+    if any(each.removeprefix("-") in ours for each in named if each.startswith("-")):
+        return False
+    wanted = [each for each in named if not each.startswith("-")]
+    return not wanted or any(each in ours for each in wanted)
 
 
 def culprit(overlay, policies, pods, edge):

@@ -55,6 +55,10 @@ MISTAKES = [
     ("no disruption budget", "base/worker/service.yaml", "  selector:\n    matchLabels:\n      app.kubernetes.io/name: gantry-worker", "  selector:\n    matchLabels:\n      app.kubernetes.io/name: workers", "is for no pods", "  selector:\n    matchLabels:"),
     ("an edge too much", "components/network-policies/servers.yaml", "  name: redis-from-producer\n  namespace: gantry\n  labels: { app.kubernetes.io/part-of: gantry }\nspec:\n  podSelector:\n    matchLabels: { app.kubernetes.io/name: redis }\n  policyTypes: [Ingress]\n  ingress:\n    - from:\n        - podSelector:\n            matchLabels: { app.kubernetes.io/name: gantry-producer }", "  name: redis-from-producer\n  namespace: gantry\n  labels: { app.kubernetes.io/part-of: gantry }\nspec:\n  podSelector:\n    matchLabels: { app.kubernetes.io/name: redis }\n  policyTypes: [Ingress]\n  ingress:\n    - from:\n        - namespaceSelector: {}", "may reach gantry/redis", "- namespaceSelector: {}", "components/network-policies/servers.yaml", "- from:\n        - namespaceSelector: {}"),
     ("an edge that is missing", "components/network-policies/worker.yaml", "        - { protocol: TCP, port: 5672 }", "        - { protocol: TCP, port: 5673 }", "gantry-worker may not reach gantry/rabbitmq on TCP/5672", "", "edges.txt", "allow       gantry-workers/gantry-worker      gantry/rabbitmq"),
+    ("a directory of the node too much", "components/engine-per-node/engine.yaml", "hostPath: { path: /run/gantry-engine,", "hostPath: { path: /run,", "mounts a path of the node", "- name: socket\n          hostPath"),
+    ("an engine that nobody reaches", "components/engine-per-node/engine.yaml", "command: [/usr/local/lib/gantry-dind/engine, health] }\n            periodSeconds: 10", "command: [/usr/local/lib/gantry-dind/health] }\n            periodSeconds: 10", "the image has no /usr/local/lib/gantry-dind/health", "command: [/usr/local/lib/gantry-dind/health]"),
+    ("members that do not reach each other", "components/mongodb-replicas/network-policies.yaml", "values: [mongodb, mongodb-initiate] }\n      ports:", "values: [mongodb-initiate] }\n      ports:", "gantry/mongodb may not reach gantry/mongodb on TCP/27017", "", "edges.txt", "allow       gantry/mongodb                    gantry/mongodb "),
+    ("a key that nobody makes", "components/reports-s3/keys.yaml", "value: /run/secrets/gantry-s3/access-key-id", "value: /run/secrets/gantry-s3/key-id", "nothing puts a file at /run/secrets/gantry-s3/key-id", "", "base/producer/deployment.yaml", "          env:"),
     ("metadata addresses open", "components/network-policies/worker.yaml", "              - 169.254.0.0/16\n", "", "may reach 169.254.169.254", "", "edges.txt", "169.254.169.254           TCP/80\nforbid      gantry-workers/gantry-worker      168"),
 ]
 
@@ -81,7 +85,8 @@ def not_found(mistake, k8s, knows):
             shared = next((i for i, (one, other) in enumerate(zip(before, after)) if one != other), 0)
             line = line_of(changed, where[0]) if where else text.count("\n", 0, at + shared) + 1
             places = [f"k8s/{file}:{line}:"]
-        overlay = "dev" if file.startswith(("components/mongodb", "components/hpa", "overlays/dev")) else "production"
+        component = file.split("/")[1]
+        overlay = next((each.name for each in (root / "overlays").iterdir() if each.name.endswith(f"+{component}")), None) or ("dev" if file.startswith(("components/mongodb", "components/hpa", "overlays/dev")) else "production")
         problems = check.judged(root, overlay, knows).problems
     told = [each for each in problems if message in each]
     if any(each.startswith(place) for each in told for place in places):

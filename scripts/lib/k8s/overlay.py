@@ -10,7 +10,8 @@ WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 class Overlay:
     def __init__(self, name, directory, sources):
-        self.name, self.sources, self.problems = name, sources, []
+        # `dev+x` is the overlay dev with the component x.
+        self.name, self.base, self.sources, self.problems = name, name.partition("+")[0], sources, []
         command = os.environ.get("GANTRY_KUSTOMIZE", "kubectl kustomize").split()
         built = subprocess.run([*command, str(directory)], capture_output=True, text=True)
         self.objects = []
@@ -58,9 +59,9 @@ POD = ("spec", "template", "spec")
 
 
 def containers_of(workload):
-    """Each container with its path and whether it stays: an init container does if it is restarted always."""
+    """Each container with its path and whether it stays: an init container does if it is restarted always, one of a Job does not."""
     pod = pod_of(workload)
     for each in pod.get("initContainers", []):
         yield each, (*POD, "initContainers", each["name"]), each.get("restartPolicy") == "Always"
     for each in pod.get("containers", []):
-        yield each, (*POD, "containers", each["name"]), True
+        yield each, (*POD, "containers", each["name"]), workload["kind"] != "Job"

@@ -93,7 +93,9 @@ def check(overlay, product):
                     overlay.problem(workload, (*path, "env"), f"gantry-{binary} does not start without {name}")
             if binary == "engine":
                 variables(overlay, workload, container, path, product.engine_settings, "gantry-dind")
-                for kind in ("startupProbe", "livenessProbe"):
+                for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+                    if kind not in container:
+                        continue
                     command = (container.get(kind) or {}).get("exec", {}).get("command", [""])
                     if command[0] not in product.engine_files:
                         overlay.problem(workload, (*path, kind, "exec", "command"), f"the image has no {command[0]}")
@@ -213,5 +215,5 @@ def grace(overlay):
             overlay.problem(workload, (*POD, "terminationGracePeriodSeconds"), f"is killed after {given} s, before it had the {needed:g} s that it takes to end", given)
         if binary == "producer":
             longest = int(has.get("GANTRY_LIMITS_MAX_TIMEOUT_SECONDS", "86400"))
-        elif overlay.name == "production" and longest and drain < longest:
+        elif overlay.base == "production" and longest and drain < longest:
             overlay.problem(workload, (*POD, "terminationGracePeriodSeconds"), f"cuts runs: they may take {longest} s, and get {drain:g} s when a worker ends", given)

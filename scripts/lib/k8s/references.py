@@ -15,7 +15,8 @@ def check(overlay):
         of_pod(overlay, workload)
         for container, path, _ in containers_of(workload):
             of_container(overlay, workload, container, path)
-        if not matches(overlay.of("PodDisruptionBudget"), workload):
+        # Nobody drains what belongs to a node, or ends by itself.
+        if workload["kind"] not in ("DaemonSet", "Job") and not matches(overlay.of("PodDisruptionBudget"), workload):
             overlay.problem(workload, ("metadata", "name"), "no PodDisruptionBudget is for its pods")
     for service in overlay.of("Service"):
         of_service(overlay, service)
@@ -39,7 +40,8 @@ def of_pod(overlay, workload):
     spec, namespace = pod_of(workload), namespace_of(workload)
     if not overlay.get("Namespace", None, namespace):
         overlay.problem(workload, ("metadata", "namespace"), f"namespace {namespace} is not made")
-    selector = workload["spec"]["selector"]["matchLabels"]
+    # A Job's is made for it.
+    selector = workload["spec"].get("selector", {}).get("matchLabels", {})
     if not selector.items() <= pod_labels(workload).items():
         overlay.problem(workload, ("spec", "selector", "matchLabels"), "its selector does not match its own pods")
     for constraint in spec.get("topologySpreadConstraints", []):
