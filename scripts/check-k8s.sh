@@ -50,6 +50,7 @@ with_secrets() { # directory
   done
   # Components that no overlay has are judged on top of one.
   with_component "$1" dev engine-per-node
+  with_component "$1" dev engine-outside
   with_component "$1" dev mongodb-replicas
   with_component "$1" production reports-volume
   with_component "$1" production reports-s3 'secretGenerator: [{ name: gantry-s3, namespace: gantry, literals: [access-key-id=made-up, secret-access-key=made-up] }]'
