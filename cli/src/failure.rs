@@ -103,7 +103,7 @@ fn of_problem(problem: Problem) -> Failure {
     let failure = news.fold(Failure::told(exit, problem.detail.as_str()), Failure::hint);
     match problem.code {
         ProblemCode::Unauthorized => failure
-            .hint("Set GANTRY_API_KEY to a key of this server; on the machine of `gantry up` leave it and GANTRY_URL unset."),
+            .hint("Sign in with `gantry login`, or set GANTRY_API_KEY to a key of this server; on the machine of `gantry up` leave it and GANTRY_URL unset."),
         ProblemCode::Unavailable => failure.hint("Try again in a moment."),
         ProblemCode::Internal => failure.hint(format!("Its log says more about request {}.", problem.request_id)),
         _ => failure,

@@ -1,5 +1,6 @@
 //! What people see: colour and tables in a terminal, plain text in a pipe, and nothing that a server could smuggle in.
 
+pub mod facts;
 pub mod human;
 pub mod json;
 pub mod style;

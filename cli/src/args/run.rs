@@ -14,6 +14,7 @@ use super::units;
 Examples:
   gantry run --image busybox:1.36 -- sh -c 'echo hi; exit 3'
   gantry run --image shop-e2e:1.4 -e BROWSER=firefox --timeout 10m -- npx playwright test
+  gantry run --project web-shop --secret SHOP_TOKEN
   gantry run --detach --group nightly --label team=checkout --image shop-e2e:1.4
 
 What the command prints comes out unchanged on stdout and stderr. The exit code is the run's own:
@@ -29,6 +30,9 @@ pub struct RunArgs {
     /// A variable for the command; without a value it is taken from this environment
     #[arg(long = "env", short = 'e', value_name = "NAME[=VALUE]", value_parser = variable)]
     pub variables: Vec<(String, String)>,
+    /// A secret of the project, for the command as the variable of that name
+    #[arg(long = "secret", value_name = "NAME")]
+    pub secrets: Vec<String>,
     /// How long the command may take, such as 90s, 10m, 1h30m [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = units::seconds)]
     pub timeout: Option<u32>,
@@ -155,6 +159,7 @@ impl RunArgs {
             environment: self.environment.clone(),
             base_url: self.base_url.clone(),
             variables: self.variables.iter().cloned().collect::<BTreeMap<_, _>>(),
+            secrets: self.secrets.clone(),
             group: self.group.clone(),
             labels: self.labels.iter().cloned().collect(),
             pool: self.pool.clone(),

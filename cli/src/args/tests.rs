@@ -42,7 +42,7 @@ fn a_run_says_only_what_was_asked() {
 
 #[test]
 fn every_flag_of_a_run_has_its_field() {
-    let line = "run -i img -p shop -e A=1 -e B=x=y --timeout 10m --artifact a --artifact b/** --workdir sub \
+    let line = "run -i img -p shop -e A=1 -e B=x=y --secret TOKEN --timeout 10m --artifact a --artifact b/** --workdir sub \
         --group g -l team=checkout --environment staging --base-url http://x --folder f --pool gpu --priority high \
         --retries 2 --retry-on failed,error --retry-backoff 1m --at-most-once --memory 2g --cpus 1.5 --pids 9 -- ls -l";
     assert_eq!(
@@ -51,6 +51,7 @@ fn every_flag_of_a_run_has_its_field() {
             "image": "img", "project": "shop", "variables": {"A": "1", "B": "x=y"}, "timeout_seconds": 600,
             "artifacts": ["a", "b/**"], "workdir": "/here/sub", "group": "g", "labels": {"team": "checkout"},
             "environment": "staging", "base_url": "http://x", "folder": "f", "pool": "gpu", "priority": "high",
+            "secrets": ["TOKEN"],
             "retries": {"max": 2, "on": ["failed", "error"], "backoff_seconds": 60}, "at_most_once": true,
             "resources": {"cpus": 1.5, "memory_mb": 2048, "pids": 9}, "command": ["ls", "-l"],
         })

@@ -3,6 +3,8 @@
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use gantry_api_types::identity::{Delivery, Hidden, Me, SignIn};
+use gantry_api_types::problem::ProblemCode;
+use gantry_client::ClientError;
 
 use crate::args::{GlobalArgs, LoginArgs};
 use crate::connection::{client, local_dir, server};
@@ -82,8 +84,18 @@ async fn with_password(url: &str, args: &LoginArgs) -> Result<Login, Failure> {
         organization: args.organization.clone(),
         delivery: Some(Delivery::Body),
     };
-    let signed = client(url, "")?.sign_in(&request).await?;
+    let signed = client(url, "")?.sign_in(&request).await.map_err(refused)?;
     Ok(Login::session(url, &signed, ""))
+}
+
+/// What helps others who are refused, a key or signing in, is no help here.
+fn refused(error: ClientError) -> Failure {
+    match error {
+        ClientError::Problem { problem, .. } if problem.code == ProblemCode::Unauthorized => {
+            Failure::refused(problem.detail)
+        }
+        other => other.into(),
+    }
 }
 
 fn line() -> Result<String, Failure> {

@@ -10,7 +10,7 @@ use super::now;
 use crate::args::{Output, ProjectSettings, ProjectsCommand};
 use crate::failure::Failure;
 use crate::terminal::table::{Rows, plain};
-use crate::terminal::{human, json};
+use crate::terminal::{facts, human, json};
 
 pub async fn run(
     client: &ApiClient,
@@ -80,21 +80,20 @@ fn show(output: Output, project: &Project) -> Result<(), Failure> {
         true => "any".to_owned(),
         false => project.images.join(", "),
     };
-    let mut rows = Rows::new(&["project", &project.name]);
-    let mut say = |name: &str, value: String| rows.push(vec![plain(name), plain(value)]);
-    say("id", project.id.clone());
-    say("description", project.description.clone());
-    say("image", project.defaults.image.clone().unwrap_or_default());
-    say("allowed images", images);
-    say("runs at once", number(project.concurrency, "no limit"));
-    say("ended runs kept", number(project.retention.runs, "all"));
-    say("days kept", number(project.retention.days, "for ever"));
-    for (name, value) in &project.variables {
-        say(name, value.clone());
-    }
-    say("secrets", secrets.join(", "));
-    say("registries", registries.join(", "));
-    rows.print()
+    let mut said = vec![
+        ("project".to_owned(), project.name.clone()),
+        ("id".to_owned(), project.id.clone()),
+        ("description".to_owned(), project.description.clone()),
+        ("image".to_owned(), project.defaults.image.clone().unwrap_or_default()),
+        ("allowed images".to_owned(), images),
+        ("runs at once".to_owned(), number(project.concurrency, "no limit")),
+        ("ended runs kept".to_owned(), number(project.retention.runs, "all")),
+        ("days kept".to_owned(), number(project.retention.days, "for ever")),
+        ("secrets".to_owned(), secrets.join(", ")),
+        ("registries".to_owned(), registries.join(", ")),
+    ];
+    said.extend(project.variables.iter().map(|(name, value)| (format!("variable {name}"), value.clone())));
+    facts::print(said)
 }
 
 async fn list(client: &ApiClient, output: Output) -> Result<(), Failure> {

@@ -39,10 +39,19 @@ impl Reconciler for Dispatcher {
             // Nothing to hand over, but whoever looks wants to know whether it could be.
             depth(&self.0, &Pool::default()).await;
         }
+        let mut failure = None;
         for pool in pools {
-            let (done, more) = dispatch(&self.0, &pool).await.map_err(failed)?;
-            total += done;
-            again |= more;
+            match dispatch(&self.0, &pool).await {
+                Ok((done, more)) => {
+                    total += done;
+                    again |= more;
+                }
+                // What stops one pool need not stop the others.
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(failed(error));
         }
         if total > 0 {
             tokio::time::sleep(BETWEEN).await;

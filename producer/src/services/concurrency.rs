@@ -5,7 +5,7 @@ use gantry_domain::run::{Hold, Run};
 use gantry_domain::spec::RunSpec;
 use gantry_store::{Durability, Limit, StoreError};
 
-use crate::services::allowances::Allowance;
+use crate::services::allowances::{self, Allowance};
 use crate::services::transition::change_from;
 use crate::state::App;
 
@@ -74,6 +74,16 @@ pub async fn give_back(app: &App, organization: OrganizationId, run: RunId, keys
         }
     }
     app.wakes.dispatch.wake();
+}
+
+/// How many more runs that wait for `key` may go, when `held` have a place; never none, for what was counted may be old.
+pub async fn room(app: &App, key: &str, held: u32) -> Result<u32, StoreError> {
+    let Some(first) = app.parts.stores.dispatch.blocked_on(key, 1).await?.pop() else { return Ok(1) };
+    let of_project = of_project(app, first.organization, &first.spec).await?;
+    let allowance = allowances::of(app, first.organization).await;
+    let limits = limits_of(app, &allowance, first.organization, &first.spec, of_project);
+    let places = limits.iter().find(|limit| limit.key == key).map_or(WOKEN_AT_ONCE, |limit| limit.max);
+    Ok(places.saturating_sub(held).clamp(1, WOKEN_AT_ONCE))
 }
 
 /// Lets up to `count` runs that wait for `key` be dispatched; whoever finds it full again waits again.

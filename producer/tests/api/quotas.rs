@@ -5,6 +5,7 @@ use std::time::Duration;
 use gantry_api_types::run::{Status, WaitingFor};
 use gantry_domain::identity::OrganizationLimits;
 use gantry_domain::run::RunStatus;
+use gantry_store::ListFilter;
 use serde_json::{Value, json};
 
 use crate::installation::{Installation, spec, spec_with};
@@ -106,6 +107,28 @@ async fn an_organization_runs_as_many_at_once_as_it_may() {
     installation.pass(&gantry_producer::background::limits::Holders(installation.app().clone())).await;
     installation.dispatch().await;
     assert_eq!(installation.stored(second).await.status(), RunStatus::Queued);
+}
+
+#[tokio::test]
+async fn a_raised_limit_lets_in_all_that_it_has_room_for() {
+    let installation = Installation::with_config(|config| config.concurrency.organization = Some(1)).await;
+    FakeWorker::register(&installation, 100).await;
+    for _ in 0..40 {
+        installation.accept(spec()).await;
+    }
+    let taken_on = async || {
+        installation.dispatch().await;
+        let queued = ListFilter::default().status(RunStatus::Queued);
+        let runs = &installation.stores.runs;
+        runs.list(installation.organization, &queued, None, 100).await.unwrap().items.len()
+    };
+    assert_eq!(taken_on().await, 1);
+    installation.limit(OrganizationLimits { concurrent_runs: Some(30), ..Default::default() }).await;
+    let holders = gantry_producer::background::limits::Holders(installation.app().clone());
+    for _ in 0..2 {
+        installation.pass(&holders).await;
+        assert_eq!(taken_on().await, 30);
+    }
 }
 
 #[tokio::test]
