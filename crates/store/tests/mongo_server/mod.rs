@@ -29,7 +29,9 @@ impl TestDatabase {
 
     #[allow(dead_code, reason = "not every test connects this way")]
     pub fn options(&self) -> MongoOptions {
-        MongoOptions::new(address(&server(), &self.name))
+        // All tests share one server, on whatever machine this is.
+        let operation = std::time::Duration::from_secs(60);
+        MongoOptions { operation, ..MongoOptions::new(address(&server(), &self.name)) }
     }
 
     #[allow(dead_code, reason = "not every test connects this way")]
