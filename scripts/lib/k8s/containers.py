@@ -21,6 +21,7 @@ def check(overlay):
             security(overlay, workload, container, path)
             if stays:
                 probes(overlay, workload, container, path)
+                first_process(overlay, workload, container, path)
 
 
 def labels(overlay, thing):
@@ -109,6 +110,13 @@ def probes(overlay, workload, container, path):
     live, ready = ((container.get(each) or {}).get("httpGet", {}).get("path") for each in ("livenessProbe", "readinessProbe"))
     if live and live == ready:
         overlay.problem(workload, (*path, "livenessProbe", "httpGet", "path"), f"{container['name']}: is restarted for what should only take it out of service ({live})")
+
+
+def first_process(overlay, workload, container, path):
+    """A shell does not pass on that it is told to end: what it starts has to take its place, which the end of a pipe does not."""
+    command = [*container.get("command", []), *container.get("args", [])]
+    if command[1:2] == ["-c"] and not re.search(r"(^|[;&]\s*|\n\s*)exec ", command[2]):
+        overlay.problem(workload, (*path, "command"), f"{container['name']}: the shell stays the first process, and what it starts is never told to end: exec")
 
 
 def seconds(duration):
