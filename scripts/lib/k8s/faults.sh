@@ -44,13 +44,16 @@ evict_all() {
 
 kill_pods() { kubectl -n "$1" delete pod -l "app.kubernetes.io/name=$2" --grace-period=0 --force >/dev/null 2>&1; } # namespace, name
 
-busy_worker() { gantry runs --status running --output json 2>/dev/null | python3 -c '
+# The name of a worker that has a run at this moment, which is its pod's.
+busy_worker() {
+  gantry runs --status running --output json >"$WORK/running.json" 2>/dev/null && gantry workers --output json >"$WORK/workers.json" 2>/dev/null || return 1
+  python3 -c '
 import json, sys
-runs = json.load(sys.stdin)
-runs = runs.get("items", runs) if isinstance(runs, dict) else runs
-print(next(each["worker"] for each in runs if each["worker"]))' 2>/dev/null; }
+running, workers = (json.load(open(each))["items"] for each in sys.argv[1:])
+names = {each["id"]: each["name"] for each in workers}
+print(next(names[each["worker"]] for each in running if each["worker"] in names))' "$WORK/running.json" "$WORK/workers.json" 2>/dev/null
+}
 
-# The pod of a worker that has a run at this moment; a worker is called as its pod.
 kill_busy_worker() {
   local worker deadline=$((SECONDS + 60))
   until worker=$(busy_worker) && kubectl -n gantry-workers delete pod "$worker" --grace-period=0 --force >/dev/null 2>&1; do
