@@ -59,9 +59,14 @@ components: [$(realpath --relative-to="$at" "$REPO/k8s/components/keda")]
 configMapGenerator:
   - { name: gantry-worker, namespace: gantry-workers, behavior: merge, literals: [GANTRY_DRAIN_GRACE=270s] }
 patches:
-  - patch: '{ "\$patch": delete, apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: { name: gantry-worker, namespace: gantry-workers } }'
+  - patch: |
+      \$patch: delete
+      apiVersion: autoscaling/v2
+      kind: HorizontalPodAutoscaler
+      metadata: { name: gantry-worker, namespace: gantry-workers }
   - target: { kind: Deployment, name: gantry-worker }
-    patch: '[{ op: replace, path: /spec/template/spec/terminationGracePeriodSeconds, value: 330 }]'
+    patch: |
+      - { op: replace, path: /spec/template/spec/terminationGracePeriodSeconds, value: 330 }
   - target: { kind: ScaledObject, name: gantry-worker }
     patch: |
       - { op: replace, path: /spec/maxReplicaCount, value: 4 }

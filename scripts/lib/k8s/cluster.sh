@@ -50,7 +50,7 @@ bring_up() {
   local size
   while read -r each size; do figure "image ${each##*/}" "$((size / 1000000)) MB"; done < <(kubectl get nodes -o json | python3 -c '
 import json, sys
-sizes = {name: image["sizeBytes"] for node in json.load(sys.stdin)["items"] for image in node["status"].get("images", []) for name in image["names"]}
+sizes = {name: image["sizeBytes"] for node in json.load(sys.stdin)["items"] for image in node["status"].get("images", []) for name in image["names"] or []}
 print("\n".join(sorted(f"{name} {size}" for name, size in sizes.items() if "gantry-" in name and "@" not in name)))')
 }
 

@@ -63,7 +63,7 @@ kill_busy_worker() {
 }
 
 under_load() {
-  begin_load --every 5 --lines 24 --pause 0.25
+  begin_load --every 3 --lines 24 --pause 0.25
   sleep 12
   timed "rolling update of producers, under load" 300 rolling_update gantry deployment/gantry-producer
   timed "rolling update of workers, under load" 600 rolling_update gantry-workers deployment/gantry-worker

@@ -30,24 +30,34 @@ key_for_keda() {
 }
 
 more_workers() {
-  local began=$SECONDS
+  local began each pod
   wait_for 300 exactly gantry-workers deployment/gantry-worker 1 || die "there is not one worker before it begins"
-  # Two that go on while the others are over: the fleet gets smaller around them.
+  began=$SECONDS
+  begin_load --count 6 --lines 50 --pause 1 --patience 600
+  # Two that go on while the others are over. They come last, to workers that came last, which go first: the fleet gets smaller around them.
+  sleep 3
   (load --count 2 --lines 160 --pause 1 --patience 600 --figures "$WORK/long.json" >"$WORK/long.problems" 2>&1) &
   local long=$!
-  begin_load --count 6 --lines 50 --pause 1 --patience 600
-  began=$SECONDS
   wait_for 300 exactly gantry-workers deployment/gantry-worker 4 || die "there are $(replicas gantry-workers deployment/gantry-worker) workers, not 4"
   figure "KEDA: 1 to 4 ready workers on a backlog of 8, after" "$((SECONDS - began)) s"
   await_load
   began=$SECONDS
   wait_for 400 exactly gantry-workers deployment/gantry-worker 1 || die "there are $(replicas gantry-workers deployment/gantry-worker) workers, not 1"
   figure "KEDA: back to 1 after the backlog, after" "$((SECONDS - began)) s"
+  # Told to end, with a run that goes on.
+  gantry runs --status running --output json >"$WORK/running.json"
+  pod=$(kubectl -n gantry-workers get pods -o json | python3 -c 'import json, sys; print(*[each["metadata"]["name"] for each in json.load(sys.stdin)["items"] if not each["metadata"].get("deletionTimestamp")])')
+  gantry workers --output json >"$WORK/workers.json"
+  python3 -c '
+import json, sys
+running, workers = (json.load(open(each))["items"] for each in sys.argv[1:3])
+names = {each["id"]: each["name"] for each in workers}
+sys.exit(not [each for each in running if names.get(each["worker"]) not in sys.argv[3].split()])' "$WORK/running.json" "$WORK/workers.json" "$pod" \
+    || die "no run goes on at a worker that was told to end: nothing is shown by this"
   wait "$long" || { cat "$WORK/long.problems" >&2; die "a long run did not survive the smaller fleet"; }
-  local each
   for each in load long; do
     python3 -c 'import json, sys; figures = json.load(open(sys.argv[1])); sys.exit(figures["more than one attempt"] or figures["outcomes"] != {"passed": figures["accepted"]})' "$WORK/$each.json" \
       || die "a run was cut by scaling: $(cat "$WORK/$each.json")"
   done
-  ok "8 runs passed, each at its first attempt"
+  ok "8 runs passed, each at its first attempt, also those whose worker was told to end"
 }
