@@ -27,11 +27,14 @@ find_entrance() {
 all_ready() { # seconds
   local namespace each deadline=$((SECONDS + $1))
   for namespace in "${NAMESPACES[@]}"; do
-    for each in $(kubectl -n "$namespace" get deployment,statefulset,daemonset -o name); do
+    for each in $(kubectl -n "$namespace" get deployment,statefulset -o name); do
       kubectl -n "$namespace" rollout status "$each" --timeout="$((deadline > SECONDS ? deadline - SECONDS : 1))s" >/dev/null || die "$namespace: $each does not get ready"
     done
+    # Those that are updated when somebody deletes their pods have no rollout to ask for.
+    wait_for "$((deadline > SECONDS ? deadline - SECONDS : 1))" daemons_ready "$namespace" || die "$namespace: a DaemonSet does not get ready"
   done
 }
+daemons_ready() { ! kubectl -n "$1" get daemonset -o 'jsonpath={range .items[*]}{.status.desiredNumberScheduled} {.status.numberReady}{"\n"}{end}' | awk '$1 != $2 || $1 == 0 { wrong = 1 } END { exit !wrong }'; }
 
 a_run_finishes() { gantry run --image "$IMAGE" -- sh -c 'echo done' 2>/dev/null | grep -qx 'done'; }
 

@@ -23,6 +23,7 @@ as_deployed() {
   for namespace in "${NAMESPACES[@]}"; do
     for pod in $(kubectl -n "$namespace" get pods --field-selector status.phase=Running -o 'jsonpath={.items[*].metadata.name}'); do
       for container in $(kubectl -n "$namespace" get pod "$pod" -o 'jsonpath={.spec.containers[*].name}'); do
+        [ "$container" != engine ] || continue
         seen=$(look "$namespace" "$pod" "$container" | tr -s '\t ' ' ')
         wrong=
         case $seen in *looked*) ;; *) wrong="could not be looked at: $seen" ;; esac
@@ -31,7 +32,8 @@ as_deployed() {
         [ -z "$wrong" ] || die "$namespace/$pod, $container: $wrong"
         ok "$container of $pod: $(sed -n 's/^Uid: \([0-9]*\).*/user \1/p' <<<"$seen"), no capability, no new privileges, seccomp, its root read-only, no token"
       done
-      for container in $(kubectl -n "$namespace" get pod "$pod" -o 'jsonpath={.spec.initContainers[?(@.restartPolicy=="Always")].name}'); do
+      # One of the pod's own, or one per node.
+      for container in $(kubectl -n "$namespace" get pod "$pod" -o 'jsonpath={.spec.initContainers[?(@.name=="engine")].name} {.spec.containers[?(@.name=="engine")].name}'); do
         seen=$(kubectl -n "$namespace" exec "$pod" -c "$container" -- sh -c "$LOOK")
         case $seen in *"token"*) die "$namespace/$pod, $container: $seen" ;; esac
         ok "$container of $pod: privileged, as engines are, and no token"
@@ -73,9 +75,10 @@ what_a_run_reaches() {
     case $at in rabbitmq) targets+=("$host:5672") ;; redis) targets+=("$host:6379") ;; mongodb) targets+=("$host:27017") ;; gantry-producer) targets+=("$host:3000" "$host:3001") ;; esac
   done < <(kubectl -n gantry get pods -o 'jsonpath={range .items[*]}{.status.podIP} {.metadata.labels.app\.kubernetes\.io/name}{"\n"}{end}')
   targets+=("$(kubectl -n gantry-workers get pods -o 'jsonpath={.items[0].status.podIP}'):3002")
-  # The worker's own pod reaches the broker and the worker API: what does not answer a run is there.
-  engine=$(kubectl -n gantry-workers get pods -o 'jsonpath={.items[0].metadata.name}')
-  for at in "${targets[@]}"; do
+  # A worker's own pod reaches the broker and the worker API: what does not answer a run is there.
+  engine=$(kubectl -n gantry-workers get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.spec.initContainers[*].name}{"\n"}{end}' | sed -n 's/ engine$//p' | head -n 1)
+  [ -n "$engine" ] || say "no engine is in a worker's pod: whether there is what a run does not reach is not tried"
+  for at in ${engine:+"${targets[@]}"}; do
     case $at in *:5672 | *:3001)
       kubectl -n gantry-workers exec "$engine" -c engine -- docker -H unix:///run/gantry/docker.sock run --rm --network host "$IMAGE" nc -w 5 "${at%:*}" "${at#*:}" </dev/null >/dev/null 2>&1 || die "$at does not answer the worker's own pod" ;;
     esac
