@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::argon::{self, Verdict};
 use super::policy::{NewPassword, PresentedPassword};
@@ -26,19 +26,22 @@ pub enum PasswordError {
     Failed,
 }
 
+/// In the queue, or at work; free again when the job is done or dropped.
+type Place = OwnedSemaphorePermit;
+
 enum Job {
-    Hash(NewPassword, oneshot::Sender<Result<String, PasswordError>>),
-    Verify(PresentedPassword, Option<String>, oneshot::Sender<Verdict>),
+    Hash(NewPassword, oneshot::Sender<Result<String, PasswordError>>, Place),
+    Verify(PresentedPassword, Option<String>, oneshot::Sender<Verdict>, Place),
     /// Says how urgent its thread is, and stays until the other side goes.
     #[cfg(test)]
-    Hold(oneshot::Sender<i32>, Receiver<()>),
+    Hold(oneshot::Sender<i32>, Receiver<()>, Place),
 }
 
 impl Job {
     fn given_up(&self) -> bool {
         match self {
-            Self::Hash(_, answer) => answer.is_closed(),
-            Self::Verify(_, _, answer) => answer.is_closed(),
+            Self::Hash(_, answer, _) => answer.is_closed(),
+            Self::Verify(_, _, answer, _) => answer.is_closed(),
             #[cfg(test)]
             Self::Hold(..) => false,
         }
@@ -46,15 +49,15 @@ impl Job {
 
     fn run(self) {
         match self {
-            Self::Hash(password, answer) => {
+            Self::Hash(password, answer, _place) => {
                 let hash = argon::hash_password(password.expose()).map_err(|_| PasswordError::Failed);
                 let _ = answer.send(hash);
             }
-            Self::Verify(password, stored, answer) => {
+            Self::Verify(password, stored, answer, _place) => {
                 let _ = answer.send(argon::verify(password.expose(), stored.as_deref()));
             }
             #[cfg(test)]
-            Self::Hold(begun, until) => {
+            Self::Hold(begun, until, _place) => {
                 let this = Some(rustix::thread::gettid());
                 let _ = begun.send(rustix::process::getpriority_process(this).unwrap_or(0));
                 let _ = until.recv();
@@ -68,6 +71,8 @@ impl Job {
 pub struct Passwords {
     /// `None` only while dropping.
     queue: Option<SyncSender<Job>>,
+    /// As many as may wait, and one at work: with a place the queue has room.
+    places: Arc<Semaphore>,
     closing: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -75,31 +80,27 @@ pub struct Passwords {
 impl Passwords {
     /// `queue`: how many may wait. 50 are two seconds.
     pub fn start(queue: NonZeroUsize) -> std::io::Result<Self> {
-        let (sender, jobs) = sync_channel(queue.get());
+        let places = queue.get().saturating_add(1);
+        let (sender, jobs) = sync_channel(places);
         let closing = Arc::new(AtomicBool::new(false));
         let close = closing.clone();
         let thread =
             std::thread::Builder::new().name("passwords".to_owned()).spawn(move || work(&jobs, &close))?;
-        Ok(Self { queue: Some(sender), closing, thread: Some(thread) })
+        let places = Arc::new(Semaphore::new(places));
+        Ok(Self { queue: Some(sender), places, closing, thread: Some(thread) })
+    }
+
+    /// A place in line. Taken first of all, so that whoever gets none costs nothing else either.
+    pub fn turn(&self) -> Result<Turn<'_>, PasswordError> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| PasswordError::Busy)?;
+        Ok(Turn { passwords: self, place })
     }
 
     /// A new password's hash, in PHC form, to be stored.
     pub async fn hash(&self, password: NewPassword) -> Result<String, PasswordError> {
         let (answer, hash) = oneshot::channel();
-        self.submit(Job::Hash(password, answer))?;
+        self.submit(Job::Hash(password, answer, self.turn()?.place))?;
         hash.await.map_err(|_| PasswordError::Closed)?
-    }
-
-    /// Compares a password with the stored hash of the account; `None` when there is no such account, or none that may sign in:
-    /// that is wrong after the same time.
-    pub async fn verify(
-        &self,
-        password: PresentedPassword,
-        stored: Option<String>,
-    ) -> Result<Verdict, PasswordError> {
-        let (answer, verdict) = oneshot::channel();
-        self.submit(Job::Verify(password, stored, answer))?;
-        verdict.await.map_err(|_| PasswordError::Closed)
     }
 
     fn submit(&self, job: Job) -> Result<(), PasswordError> {
@@ -108,6 +109,27 @@ impl Passwords {
             TrySendError::Full(_) => PasswordError::Busy,
             TrySendError::Disconnected(_) => PasswordError::Closed,
         })
+    }
+}
+
+/// The right to have one password judged.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    passwords: &'a Passwords,
+    place: Place,
+}
+
+impl Turn<'_> {
+    /// Compares a password with the stored hash of the account; `None` when there is no such account, or none that may sign in:
+    /// that is wrong after the same time.
+    pub async fn verify(
+        self,
+        password: PresentedPassword,
+        stored: Option<String>,
+    ) -> Result<Verdict, PasswordError> {
+        let (answer, verdict) = oneshot::channel();
+        self.passwords.submit(Job::Verify(password, stored, answer, self.place))?;
+        verdict.await.map_err(|_| PasswordError::Closed)
     }
 }
 
@@ -167,9 +189,21 @@ mod tests {
     async fn hold(passwords: &Passwords) -> Sender<()> {
         let (begun, begins) = oneshot::channel();
         let (until, held) = std::sync::mpsc::channel();
-        passwords.submit(Job::Hold(begun, held)).unwrap();
+        passwords.submit(Job::Hold(begun, held, place(passwords))).unwrap();
         assert!(begins.await.unwrap() >= NICENESS, "whoever has a run to submit goes first");
         until
+    }
+
+    fn place(passwords: &Passwords) -> Place {
+        passwords.turn().unwrap().place
+    }
+
+    async fn verify(
+        passwords: &Passwords,
+        password: PresentedPassword,
+        stored: Option<String>,
+    ) -> Result<Verdict, PasswordError> {
+        passwords.turn()?.verify(password, stored).await
     }
 
     fn presented(text: &str) -> PresentedPassword {
@@ -182,7 +216,7 @@ mod tests {
         let chosen = NewPassword::choose("correct horse battery", &[]).unwrap();
         let stored = passwords.hash(chosen).await.unwrap();
         let check = async |text: &str, stored: Option<&str>| {
-            passwords.verify(presented(text), stored.map(str::to_owned)).await.unwrap()
+            verify(&passwords, presented(text), stored.map(str::to_owned)).await.unwrap()
         };
         assert_eq!(check("correct horse battery", Some(&stored)).await, Verdict::Right { rehash: false });
         assert_eq!(check("correct horse", Some(&stored)).await, Verdict::Wrong);
@@ -194,14 +228,14 @@ mod tests {
     async fn past_the_queue_callers_are_told_to_come_again() {
         let passwords = passwords(1);
         let until = hold(&passwords).await;
-        let mut waiting = pin!(passwords.verify(presented("x"), None));
+        let mut waiting = pin!(verify(&passwords, presented("x"), None));
         assert!(poll!(waiting.as_mut()).is_pending());
-        assert_eq!(passwords.verify(presented("x"), None).await, Err(PasswordError::Busy));
+        assert_eq!(verify(&passwords, presented("x"), None).await, Err(PasswordError::Busy));
         let chosen = NewPassword::choose("correct horse battery", &[]).unwrap();
         assert_eq!(passwords.hash(chosen).await, Err(PasswordError::Busy));
         drop(until);
         assert_eq!(waiting.await, Ok(Verdict::Wrong));
-        assert_eq!(passwords.verify(presented("x"), None).await, Ok(Verdict::Wrong));
+        assert_eq!(verify(&passwords, presented("x"), None).await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]
@@ -209,12 +243,12 @@ mod tests {
         let passwords = passwords(8);
         let until = hold(&passwords).await;
         let (answer, verdict) = oneshot::channel();
-        let job = Job::Verify(presented("x"), None, answer);
+        let job = Job::Verify(presented("x"), None, answer, place(&passwords));
         assert!(!job.given_up());
         drop(verdict);
         assert!(job.given_up());
         passwords.submit(job).unwrap();
-        let mut here = pin!(passwords.verify(presented("x"), None));
+        let mut here = pin!(verify(&passwords, presented("x"), None));
         assert!(poll!(here.as_mut()).is_pending());
         drop(until);
         assert_eq!(here.await, Ok(Verdict::Wrong));
@@ -226,7 +260,7 @@ mod tests {
         let closing = Arc::downgrade(&passwords.closing);
         let until = hold(&passwords).await;
         let (answer, verdict) = oneshot::channel();
-        passwords.submit(Job::Verify(presented("x"), None, answer)).unwrap();
+        passwords.submit(Job::Verify(presented("x"), None, answer, place(&passwords))).unwrap();
         // The owner waits for the job at hand, which ends when `until` goes.
         let owner = std::thread::spawn(move || drop(passwords));
         while !closing.upgrade().is_some_and(|closing| closing.load(Ordering::Relaxed)) {
@@ -247,7 +281,7 @@ mod tests {
         for _ in 0..7 {
             for (i, stored) in [None, Some(stored.clone())].into_iter().enumerate() {
                 let start = std::time::Instant::now();
-                assert_eq!(passwords.verify(presented("wrong"), stored).await, Ok(Verdict::Wrong));
+                assert_eq!(verify(&passwords, presented("wrong"), stored).await, Ok(Verdict::Wrong));
                 shortest[i] = shortest[i].min(start.elapsed().as_micros());
             }
         }

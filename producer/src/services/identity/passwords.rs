@@ -92,10 +92,12 @@ impl<'a> Counted<'a> {
 
 /// Whether this is the password of the account; an account that may not sign in has none. Takes as long either way.
 async fn judge(app: &App, email: &Email, user: Option<User>, password: &str) -> ApiResult<User> {
+    // Whoever cannot be judged now is not counted, and costs the store nothing.
+    let turn = app.identity.passwords.turn().map_err(not_judged)?;
     let counted = Counted::new(app, email).await?;
     let user = user.filter(|user| !user.is_disabled());
     let stored = user.as_ref().map(|user| user.password.as_str().to_owned());
-    let verdict = match app.identity.passwords.verify(PresentedPassword::new(password), stored).await {
+    let verdict = match turn.verify(PresentedPassword::new(password), stored).await {
         Ok(verdict) => verdict,
         Err(error) => {
             counted.take_back().await?;
