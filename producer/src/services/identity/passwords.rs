@@ -92,7 +92,7 @@ impl<'a> Counted<'a> {
 
 /// Whether this is the password of the account; an account that may not sign in has none. Takes as long either way.
 async fn judge(app: &App, email: &Email, user: Option<User>, password: &str) -> ApiResult<User> {
-    // Whoever cannot be judged now is not counted, and costs the store nothing.
+    // An attempt that cannot be judged now counts against nobody, and writes nothing.
     let turn = app.identity.passwords.turn().map_err(not_judged)?;
     let counted = Counted::new(app, email).await?;
     let user = user.filter(|user| !user.is_disabled());
