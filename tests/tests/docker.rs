@@ -267,7 +267,8 @@ async fn a_200_mb_log_is_kept_exactly_in_little_memory() {
     assert_eq!((followed, hash.0), (BYTES, written.0), "the follower saw other bytes than the log has");
     let peak = up.peak_memory().unwrap() >> 20;
     println!("peak memory {peak} MiB, log {length} bytes");
-    assert!(peak < 150, "peak memory {peak} MiB");
+    // Some 140 alone, a little more beside other tests; holding the log would be 200 more.
+    assert!(peak < 190, "peak memory {peak} MiB");
     drop(stuck);
     up.stop().unwrap();
 }
